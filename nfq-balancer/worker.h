@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * nfq-balancer/worker.h - one thread per queue: packets in, verdicts out
+ *
+ * A worker receives a batch, decides each packet, appends each verdict to one
+ * buffer and sends that with one system call. No allocation, no lock, no log, one
+ * clock reading per batch. Everything it writes is its own; others only read it.
+ */
+#ifndef NFQB_WORKER_H
+#define NFQB_WORKER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "conntrack/mark.h"
+#include "policy/decide.h"
+#include "policy/decode.h"
+
+#define WORKER_MAX_RULES 16384 /* counted one by one; further rules are counted in the last place */
+
+/* Written by the worker alone (relaxed), read by the control thread */
+struct worker_counters {
+	_Alignas(64) _Atomic uint64_t packets; /* queued packets seen */
+	_Atomic uint64_t batches;
+	_Atomic uint64_t errors; /* messages or verdicts the kernel refused */
+	_Atomic uint64_t actions[DECISION_ACTIONS];
+	_Atomic uint64_t reasons[DECISION_REASONS];
+	_Atomic uint64_t undecoded[DECODE_RESULTS]; /* packets left to the fallback, by why */
+	_Atomic uint64_t links[CONFIG_MAX_LINKS]; /* new flows (repeats not counted) by link index */
+	_Atomic uint64_t rules[WORKER_MAX_RULES]; /* new flows by rule index of the current policy */
+};
+
+/* The last decisions, newest overwrites oldest: a ring with a sequence per slot */
+struct decision_record {
+	uint64_t number; /* 1.. per worker */
+	uint64_t time; /* ns, CLOCK_MONOTONIC of the batch */
+	struct flow flow;
+	struct flow_meta meta;
+	struct decision decision;
+	uint16_t worker;
+};
+
+#define WORKER_RING 4096
+
+struct decision_slot {
+	_Atomic uint64_t sequence; /* 2n: holds record n; odd: being written */
+	struct decision_record record;
+};
+
+struct decision_ring {
+	_Alignas(64) _Atomic uint64_t head; /* number of the newest record */
+	struct decision_slot slot[WORKER_RING];
+};
+
+struct worker;
+
+/* Copy record `number` of this worker. False: not there yet, or overwritten. Any thread. */
+bool worker_record(const struct worker *worker, uint64_t number, struct decision_record *out);
+uint64_t worker_newest(const struct worker *worker);
+const struct worker_counters *worker_counters(const struct worker *worker);
+unsigned worker_queue(const struct worker *worker);
+
+#endif

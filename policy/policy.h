@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * policy/policy.h - a configuration compiled for matching
+ *
+ * An immutable snapshot: compiled by the control thread, published by pointer,
+ * read by every worker without a lock, freed after a grace period.
+ */
+#ifndef POLICY_POLICY_H
+#define POLICY_POLICY_H
+
+#include "policy/config.h"
+#include "policy/flow.h"
+
+struct policy; /* private: policy/policy.c */
+
+/* Takes ownership of `config` (also freed when compiling fails). NULL: out of memory. */
+struct policy *policy_compile(struct config *config);
+void policy_free(struct policy *policy);
+
+const struct config *policy_config(const struct policy *policy);
+
+/* Slot of an interface name that some rule matches on, 0: none does */
+uint16_t policy_iface_slot(const struct policy *policy, const char *name);
+
+/* Index of the first rule that matches. Always one: the last matches all. */
+unsigned policy_match(const struct policy *policy, const struct flow *flow, const struct flow_meta *meta);
+
+/* The first condition of rule `index` that does not hold, for `explain`: "protocol",
+ * "port", "source-port", "source", "destination", "interface", "dscp", "mark",
+ * "not from the router", "not from the LAN"; NULL when the rule matches. Not for the hot path. */
+const char *policy_mismatch(const struct policy *policy, unsigned index, const struct flow *flow,
+			    const struct flow_meta *meta);
+
+/* Links that can carry this flow whatever their state: the family is configured
+ * and, for IPv6 without NAT, the source lies in one of the link's prefixes. Bit i: links[i]. */
+uint64_t policy_candidates(const struct policy *policy, const struct flow *flow);
+
+#endif

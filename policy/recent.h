@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * policy/recent.h - the answers of the last seconds: same tuple, same answer
+ *
+ * Two packets of one new flow can be queued together (KERNEL.md 4: SYN retransmit,
+ * A and AAAA from one socket). The kernel's queue choice hashes addresses and
+ * protocol, so both reach the same worker: one table per worker, not shared.
+ * Direct sets of four, oldest out first, fixed memory.
+ */
+#ifndef POLICY_RECENT_H
+#define POLICY_RECENT_H
+
+#include <stdint.h>
+
+struct recent;
+
+#define RECENT_LIFETIME_MS 3000
+
+struct recent *recent_new(unsigned log2_entries); /* NULL: out of memory */
+void recent_free(struct recent *recent);
+
+/* The value stored for `key` at most RECENT_LIFETIME_MS ago, or 0. `now` in ms. */
+uint32_t recent_get(const struct recent *recent, uint64_t key, uint64_t now);
+void recent_put(struct recent *recent, uint64_t key, uint32_t value, uint64_t now);
+
+#endif

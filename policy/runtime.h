@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * policy/runtime.h - what changes about links and groups while the daemon runs
+ *
+ * One writer (the control thread), any number of readers (workers), relaxed
+ * atomics: a decision may see a weight that is a microsecond old, never a torn one.
+ * Indexed like config.links; the set of links does not change by reload.
+ */
+#ifndef POLICY_RUNTIME_H
+#define POLICY_RUNTIME_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "policy/config.h"
+
+struct link_runtime {
+	_Alignas(64) _Atomic uint64_t usable; /* bit i: links[i] takes new flows */
+	_Atomic uint32_t weight[CONFIG_MAX_LINKS];
+	_Atomic uint8_t scheduler[CONFIG_MAX_GROUPS]; /* enum scheduler, by group slot */
+};
+
+/* Weights and schedulers from the configuration, every link usable */
+void link_runtime_init(struct link_runtime *runtime, const struct config *config);
+
+static inline uint64_t link_runtime_usable(const struct link_runtime *runtime)
+{
+	return atomic_load_explicit(&runtime->usable, memory_order_relaxed);
+}
+
+static inline uint32_t link_runtime_weight(const struct link_runtime *runtime, unsigned link)
+{
+	return atomic_load_explicit(&runtime->weight[link], memory_order_relaxed);
+}
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * policy/sched.h - schedulers: which of these links is next
+ *
+ * A scheduler chooses among `candidates` (never empty) by runtime weight. One
+ * sched_state per worker; it is not shared. A new scheduler touches three files:
+ * its own, the table in sched.c and enum scheduler in config.h.
+ *
+ *   wrr   smooth weighted round robin, as nginx's ngx_http_upstream_round_robin:
+ *         each turn every candidate gains its weight, the richest is picked and
+ *         pays the sum. No bursts; exact over any whole round.
+ *   hash  weighted rendezvous hashing (Thaler & Ravishankar 1998; weights after
+ *         Schindelhauer & Schomaker 2005): smallest -ln(h)/weight wins, in integers.
+ *         Only flows of a changed link move.
+ */
+#ifndef POLICY_SCHED_H
+#define POLICY_SCHED_H
+
+#include "policy/config.h"
+#include "policy/flow.h"
+#include "policy/runtime.h"
+
+struct sched_state {
+	/* by group slot and link index; the last row serves links without a group (if-down = other) */
+	int64_t wrr[CONFIG_MAX_GROUPS + 1][CONFIG_MAX_LINKS];
+};
+
+#define SCHED_SLOT_ANY CONFIG_MAX_GROUPS
+
+struct sched_input {
+	unsigned slot; /* group slot, or SCHED_SLOT_ANY */
+	uint64_t candidates; /* bit i: links[i]; not 0 */
+	const struct link_runtime *runtime;
+	uint64_t hash; /* of what the group sticks to (source, or source and destination) */
+};
+
+/* Pick a link and account for it. Returns a link index, always one of the candidates. */
+unsigned sched_pick(enum scheduler scheduler, struct sched_state *state, const struct sched_input *input);
+
+/* What sched_pick() would return, state untouched; scores[i] (by link index) tells each
+ * candidate's standing, higher is nearer. For `explain`. */
+unsigned sched_peek(enum scheduler scheduler, const struct sched_state *state, const struct sched_input *input,
+		    int64_t scores[CONFIG_MAX_LINKS]);
+
+#endif
