@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * conntrack/table.c - dumps and look-ups of the kernel's connections
+ *
+ * libnetfilter_conntrack encodes and decodes, libmnl carries. A dump advances
+ * only when its socket is read: that is the back pressure.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <libnetfilter_conntrack/libnetfilter_conntrack.h>
+#include <libnetfilter_conntrack/libnetfilter_conntrack_tcp.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "conntrack/table.h"
+
+#define DUMP_BUFFER 32768 /* what the kernel fills at once for a reader this large */
+
+struct conntrack_dump {
+	struct mnl_socket *socket;
+	struct nf_conntrack *scratch;
+	conntrack_each *each;
+	void *data;
+	_Alignas(struct nlmsghdr) char buffer[DUMP_BUFFER];
+};
+
+/* ---- decoding ---- */
+
+static void get_addr(const struct nf_conntrack *ct, enum nf_conntrack_attr v4, enum nf_conntrack_attr v6, int family,
+		     struct flow_addr *out)
+{
+	const void *bytes = nfct_get_attr(ct, family == 4 ? v4 : v6);
+
+	memset(out, 0, sizeof(*out));
+	if (!bytes)
+		return;
+	if (family == 6) {
+		memcpy(out->b, bytes, 16);
+		return;
+	}
+	out->b[10] = out->b[11] = 0xff;
+	memcpy(out->b + 12, bytes, 4);
+}
+
+static bool protocol_has_ports(uint8_t protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE ||
+	       protocol == IPPROTO_SCTP || protocol == IPPROTO_DCCP;
+}
+
+static void decode_entry(const struct nf_conntrack *ct, struct conntrack_entry *out)
+{
+	struct flow *flow = &out->flow;
+
+	memset(out, 0, sizeof(*out));
+	flow->family = nfct_get_attr_u8(ct, ATTR_ORIG_L3PROTO) == AF_INET6 ? 6 : 4;
+	flow->protocol = nfct_get_attr_u8(ct, ATTR_ORIG_L4PROTO);
+	get_addr(ct, ATTR_ORIG_IPV4_SRC, ATTR_ORIG_IPV6_SRC, flow->family, &flow->src);
+	get_addr(ct, ATTR_ORIG_IPV4_DST, ATTR_ORIG_IPV6_DST, flow->family, &flow->dst);
+	get_addr(ct, ATTR_REPL_IPV4_SRC, ATTR_REPL_IPV6_SRC, flow->family, &out->reply_src);
+	get_addr(ct, ATTR_REPL_IPV4_DST, ATTR_REPL_IPV6_DST, flow->family, &out->reply_dst);
+	flow->ports = protocol_has_ports(flow->protocol);
+	if (flow->ports) {
+		flow->sport = ntohs(nfct_get_attr_u16(ct, ATTR_ORIG_PORT_SRC));
+		flow->dport = ntohs(nfct_get_attr_u16(ct, ATTR_ORIG_PORT_DST));
+		out->reply_sport = ntohs(nfct_get_attr_u16(ct, ATTR_REPL_PORT_SRC));
+		out->reply_dport = ntohs(nfct_get_attr_u16(ct, ATTR_REPL_PORT_DST));
+	} else if (nfct_attr_is_set(ct, ATTR_ICMP_ID) > 0) {
+		flow->sport = ntohs(nfct_get_attr_u16(ct, ATTR_ICMP_ID));
+	}
+	out->mark = nfct_get_attr_u32(ct, ATTR_MARK);
+	out->timeout = nfct_get_attr_u32(ct, ATTR_TIMEOUT);
+	out->status = nfct_get_attr_u32(ct, ATTR_STATUS);
+	if (flow->protocol == IPPROTO_TCP)
+		out->tcp_state = nfct_get_attr_u8(ct, ATTR_TCP_STATE);
+	out->packets[0] = nfct_get_attr_u64(ct, ATTR_ORIG_COUNTER_PACKETS);
+	out->packets[1] = nfct_get_attr_u64(ct, ATTR_REPL_COUNTER_PACKETS);
+	out->bytes[0] = nfct_get_attr_u64(ct, ATTR_ORIG_COUNTER_BYTES);
+	out->bytes[1] = nfct_get_attr_u64(ct, ATTR_REPL_COUNTER_BYTES);
+}
+
+/* ---- requests ---- */
+
+static struct mnl_socket *open_socket(void)
+{
+	struct mnl_socket *socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+
+	if (socket && mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) == 0)
+		return socket;
+	if (socket)
+		mnl_socket_close(socket);
+	return NULL;
+}
+
+static struct nlmsghdr *put_get_request(void *buffer, int family, uint16_t flags)
+{
+	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+
+	message->nlmsg_type = (NFNL_SUBSYS_CTNETLINK << 8) | IPCTNL_MSG_CT_GET;
+	message->nlmsg_flags = (uint16_t)(NLM_F_REQUEST | flags);
+	message->nlmsg_seq = (uint32_t)time(NULL);
+	struct nfgenmsg *header = mnl_nlmsg_put_extra_header(message, sizeof(*header));
+
+	header->nfgen_family = (uint8_t)(family == 4 ? AF_INET : family == 6 ? AF_INET6 : AF_UNSPEC);
+	header->version = NFNETLINK_V0;
+	return message;
+}
+
+struct conntrack_dump *conntrack_dump_start(uint32_t value, uint32_t mask, int family)
+{
+	struct conntrack_dump *dump = calloc(1, sizeof(*dump));
+
+	if (!dump)
+		return NULL;
+	dump->socket = open_socket();
+	dump->scratch = nfct_new();
+	if (!dump->socket || !dump->scratch) {
+		conntrack_dump_free(dump);
+		return NULL;
+	}
+	struct nlmsghdr *message = put_get_request(dump->buffer, family, NLM_F_DUMP);
+
+	if (mask) {
+		mnl_attr_put_u32(message, CTA_MARK, htonl(value));
+		mnl_attr_put_u32(message, CTA_MARK_MASK, htonl(mask));
+	}
+	if (mnl_socket_sendto(dump->socket, message, message->nlmsg_len) < 0) {
+		conntrack_dump_free(dump);
+		return NULL;
+	}
+	return dump;
+}
+
+int conntrack_dump_fd(const struct conntrack_dump *dump)
+{
+	return mnl_socket_get_fd(dump->socket);
+}
+
+static int dump_entry(const struct nlmsghdr *message, void *data)
+{
+	struct conntrack_dump *dump = data;
+	struct conntrack_entry entry;
+
+	nfct_destroy(dump->scratch);
+	dump->scratch = nfct_new();
+	if (!dump->scratch)
+		return MNL_CB_ERROR;
+	if (nfct_nlmsg_parse(message, dump->scratch) < 0)
+		return MNL_CB_OK; /* an entry this library cannot read is not worth the dump */
+	decode_entry(dump->scratch, &entry);
+	dump->each(&entry, dump->data);
+	return MNL_CB_OK;
+}
+
+int conntrack_dump_read(struct conntrack_dump *dump, conntrack_each *each, void *data)
+{
+	ssize_t got = mnl_socket_recvfrom(dump->socket, dump->buffer, sizeof(dump->buffer));
+
+	if (got < 0)
+		return errno == EINTR ? 1 : -1;
+	dump->each = each;
+	dump->data = data;
+	/* portid and sequence 0: this socket carries this one dump and nothing else */
+	return mnl_cb_run(dump->buffer, (size_t)got, 0, 0, dump_entry, dump);
+}
+
+void conntrack_dump_free(struct conntrack_dump *dump)
+{
+	int saved = errno;
+
+	if (!dump)
+		return;
+	if (dump->socket)
+		mnl_socket_close(dump->socket);
+	if (dump->scratch)
+		nfct_destroy(dump->scratch);
+	free(dump);
+	errno = saved;
+}
+
+/* ---- one entry ---- */
+
+static void set_tuple(struct nf_conntrack *ct, const struct flow *flow)
+{
+	nfct_set_attr_u8(ct, ATTR_ORIG_L3PROTO, flow->family == 6 ? AF_INET6 : AF_INET);
+	nfct_set_attr_u8(ct, ATTR_ORIG_L4PROTO, flow->protocol);
+	if (flow->family == 6) {
+		nfct_set_attr(ct, ATTR_ORIG_IPV6_SRC, flow->src.b);
+		nfct_set_attr(ct, ATTR_ORIG_IPV6_DST, flow->dst.b);
+	} else {
+		nfct_set_attr(ct, ATTR_ORIG_IPV4_SRC, flow->src.b + 12);
+		nfct_set_attr(ct, ATTR_ORIG_IPV4_DST, flow->dst.b + 12);
+	}
+	nfct_set_attr_u16(ct, ATTR_ORIG_PORT_SRC, htons(flow->sport));
+	nfct_set_attr_u16(ct, ATTR_ORIG_PORT_DST, htons(flow->dport));
+}
+
+static int get_entry(const struct nlmsghdr *message, void *data)
+{
+	struct conntrack_entry *out = data;
+	struct nf_conntrack *ct = nfct_new();
+
+	if (!ct)
+		return MNL_CB_ERROR;
+	if (nfct_nlmsg_parse(message, ct) == 0)
+		decode_entry(ct, out);
+	nfct_destroy(ct);
+	return MNL_CB_OK;
+}
+
+int conntrack_get(const struct flow *flow, struct conntrack_entry *out)
+{
+	_Alignas(struct nlmsghdr) char buffer[8192];
+	struct mnl_socket *socket = open_socket();
+	struct nf_conntrack *ct = nfct_new();
+	int result = -1;
+
+	if (!socket || !ct)
+		goto done;
+	struct nlmsghdr *message = put_get_request(buffer, flow->family, NLM_F_ACK);
+
+	set_tuple(ct, flow);
+	if (nfct_nlmsg_build(message, ct) < 0 || mnl_socket_sendto(socket, message, message->nlmsg_len) < 0)
+		goto done;
+	result = MNL_CB_OK;
+	while (result == MNL_CB_OK) {
+		ssize_t got = mnl_socket_recvfrom(socket, buffer, sizeof(buffer));
+
+		result = got < 0 ? -1 : mnl_cb_run(buffer, (size_t)got, 0, 0, get_entry, out);
+	}
+	if (result < 0)
+		result = errno == ENOENT ? 0 : -1;
+	else
+		result = 1;
+done:;
+	int saved = errno;
+
+	if (ct)
+		nfct_destroy(ct);
+	if (socket)
+		mnl_socket_close(socket);
+	errno = saved;
+	return result;
+}
+
+const char *conntrack_tcp_state_name(uint8_t state)
+{
+	static const char *const names[TCP_CONNTRACK_MAX] = {
+		[TCP_CONNTRACK_NONE] = "",
+		[TCP_CONNTRACK_SYN_SENT] = "SYN_SENT",
+		[TCP_CONNTRACK_SYN_RECV] = "SYN_RECV",
+		[TCP_CONNTRACK_ESTABLISHED] = "ESTABLISHED",
+		[TCP_CONNTRACK_FIN_WAIT] = "FIN_WAIT",
+		[TCP_CONNTRACK_CLOSE_WAIT] = "CLOSE_WAIT",
+		[TCP_CONNTRACK_LAST_ACK] = "LAST_ACK",
+		[TCP_CONNTRACK_TIME_WAIT] = "TIME_WAIT",
+		[TCP_CONNTRACK_CLOSE] = "CLOSE",
+		[TCP_CONNTRACK_SYN_SENT2] = "SYN_SENT2",
+	};
+
+	return state < TCP_CONNTRACK_MAX && names[state] ? names[state] : "";
+}
