@@ -6,6 +6,7 @@ VERSION := 0.1.0
 CC ?= cc
 PREFIX ?= /usr/local
 SYSCONFDIR ?= /etc
+BINDIR ?= $(PREFIX)/bin
 SBINDIR ?= $(PREFIX)/sbin
 LIBDIR ?= $(PREFIX)/lib/nfq-balancer
 MANDIR ?= $(PREFIX)/share/man
@@ -22,16 +23,22 @@ HARDEN := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE -fno-strict-aliasin
 ifdef SANITIZE
 HARDEN := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -fPIE
 endif
+ifdef LIBFUZZER
+HARDEN += -fsanitize=fuzzer-no-link
+endif
 ifdef WERROR
 WARN += -Werror
 endif
 PKG_CONFIG ?= pkg-config
-NET_PKGS := libnetfilter_queue libnetfilter_conntrack libmnl libevent jansson liburcu-qsbr libcap-ng
+NET_PKGS := libnetfilter_queue libnetfilter_conntrack libmnl libevent jansson liburcu-qsbr libcap-ng libnftables
+CONF_PKGS := libconfuse
+REPLAY_PKGS := libpcap
 ALL_CPPFLAGS = -D_GNU_SOURCE -DNFQB_VERSION='"$(VERSION)"' -I. $(CPPFLAGS)
 ALL_CFLAGS = -std=c11 -pthread $(WARN) $(HARDEN) $(CFLAGS) -MMD -MP
 ALL_LDFLAGS = -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -pie -Wl,-z,relro,-z,now $(LDFLAGS)
 NET_LIBS = $(shell $(PKG_CONFIG) --libs $(NET_PKGS))
-CONF_LIBS = $(shell $(PKG_CONFIG) --libs libconfuse)
+CONF_LIBS = $(shell $(PKG_CONFIG) --libs $(CONF_PKGS))
+REPLAY_LIBS = $(shell $(PKG_CONFIG) --libs $(REPLAY_PKGS))
 
 obj = $(patsubst %.c,$(B)/%.o,$(1))
 
@@ -45,6 +52,9 @@ REPLAY_SRC := $(wildcard bench/replay*.c)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 TOOL_SRC := $(wildcard tests/tools/*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
+# what feeds files to the fuzzers where there is no libFuzzer
+FUZZ_MAIN := $(filter-out $(FUZZ_SRC),$(wildcard tests/fuzz/*.c))
+ALL_SRC := $(CONFIG_SRC) $(POLICY_SRC) $(CONNTRACK_SRC) $(CLIENT_SRC) $(DAEMON_SRC) $(REPLAY_SRC) $(UNIT_SRC) $(TOOL_SRC) $(FUZZ_SRC) $(FUZZ_MAIN)
 
 LIBPOLICY := $(B)/libpolicy.a
 LIBCONFIG := $(B)/libconfig.a
@@ -54,12 +64,24 @@ CLIENT := $(B)/nfq-balancer/nfqbctl
 REPLAY := $(B)/bench/replay
 UNITS := $(patsubst %.c,$(B)/%,$(UNIT_SRC))
 TOOLS := $(patsubst %.c,$(B)/%,$(TOOL_SRC))
+FUZZERS := $(patsubst %.c,$(B)/%,$(FUZZ_SRC))
 
 all: $(DAEMON) $(CLIENT) $(REPLAY) ## build the daemon, the client and the replay harness
+replay: $(REPLAY) ## build the replay harness alone (needs no netfilter library)
 tools: $(TOOLS) ## build the tests' own traffic tools
 units: $(UNITS) ## build the unit tests
+fuzzers: $(FUZZERS) ## build the fuzzers to replay their corpora (CC=clang LIBFUZZER=1: to search)
 
-$(B)/%.o: %.c
+# one clear line, before the compiler's many, when a library is missing
+LIBRARIES := $(B)/libraries-found
+$(LIBRARIES): Makefile
+	@mkdir -p $(@D)
+	@command -v $(PKG_CONFIG) >/dev/null || { echo "missing: $(PKG_CONFIG); scripts/install-deps --build installs what the build needs" >&2; exit 1; }
+	@missing=; for p in $(NET_PKGS) $(CONF_PKGS) $(REPLAY_PKGS); do $(PKG_CONFIG) --exists $$p || missing="$$missing $$p"; done; \
+	[ -z "$$missing" ] || { echo "missing:$$missing; scripts/install-deps --build installs what the build needs" >&2; exit 1; }
+	@touch $@
+
+$(B)/%.o: %.c | $(LIBRARIES)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -c -o $@ $<
 
@@ -78,7 +100,7 @@ $(CLIENT): $(call obj,$(CLIENT_SRC))
 
 # no netfilter library here: that it links is the proof that the decision path is pure
 $(REPLAY): $(call obj,$(REPLAY_SRC)) $(LIBCONFIG) $(LIBPOLICY)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CONF_LIBS) -lpcap
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CONF_LIBS) $(REPLAY_LIBS)
 
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(LIBCONFIG) $(LIBPOLICY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CONF_LIBS) -lcmocka -lm
@@ -86,12 +108,60 @@ $(B)/tests/unit/%: $(B)/tests/unit/%.o $(LIBCONFIG) $(LIBPOLICY)
 $(B)/tests/tools/%: $(B)/tests/tools/%.o
 	$(CC) $(ALL_LDFLAGS) -o $@ $^
 
+$(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(if $(LIBFUZZER),,$(call obj,$(FUZZ_MAIN))) $(LIBCONFIG) $(LIBPOLICY)
+	$(CC) $(ALL_LDFLAGS) $(if $(LIBFUZZER),-fsanitize=fuzzer) -o $@ $^ $(CONF_LIBS) -lm
+
+# what `make install` puts where, as mode:source:target; `make uninstall` reads the same list
+INSTALL = 755:$(DAEMON):$(SBINDIR)/nfq-balancer 755:$(CLIENT):$(SBINDIR)/nfqbctl 755:$(REPLAY):$(BINDIR)/nfqb-replay \
+	755:scripts/nfq-balancer-rules:$(SBINDIR)/nfq-balancer-rules \
+	$(foreach f,$(wildcard scripts/rules/*.sh),644:$(f):$(LIBDIR)/rules/$(notdir $(f))) \
+	$(foreach f,$(wildcard man/*.[158]),644:$(f):$(MANDIR)/man$(subst .,,$(suffix $(f)))/$(notdir $(f))) \
+	$(foreach f,$(wildcard systemd/*.service),644:$(B)/$(f):$(UNITDIR)/$(notdir $(f))) \
+	644:systemd/nfq-balancer.sysusers:$(SYSUSERSDIR)/nfq-balancer.conf \
+	$(foreach f,$(wildcard scripts/examples/*),644:$(f):$(DOCDIR)/examples/$(notdir $(f))) \
+	$(foreach f,README.md CHANGELOG.md COPYING,644:$(f):$(DOCDIR)/$(f))
+UNITS_OF_SYSTEMD := $(patsubst %,$(B)/%,$(wildcard systemd/*.service))
+
+$(B)/systemd/%.service: systemd/%.service Makefile
+	@mkdir -p $(@D)
+	sed 's|/usr/sbin/|$(SBINDIR)/|g' $< >$@
+
+install: all $(UNITS_OF_SYSTEMD) ## install under PREFIX (DESTDIR is honoured)
+	@for entry in $(INSTALL); do \
+		mode=$${entry%%:*}; source=$${entry#*:}; target=$${source#*:}; source=$${source%%:*}; \
+		echo "install $$target"; install -D -m $$mode "$$source" "$(DESTDIR)$$target" || exit 1; \
+	done
+
+uninstall: ## remove exactly what install puts there; configuration and state stay
+	@for entry in $(INSTALL); do rm -f "$(DESTDIR)$${entry##*:}"; done
+	@for dir in $(LIBDIR)/rules $(LIBDIR) $(DOCDIR)/examples $(DOCDIR); do \
+		[ ! -d "$(DESTDIR)$$dir" ] || rmdir --ignore-fail-on-non-empty "$(DESTDIR)$$dir"; \
+	done
+
+compile_commands.json: Makefile $(ALL_SRC) ## what clang-tidy and editors want to know
+	@{ echo '['; separator=; for source in $(ALL_SRC); do \
+		printf '%s{ "directory": "%s", "file": "%s", "arguments": ["cc", "-std=c11", "-D_GNU_SOURCE", "-DNFQB_VERSION=\\"%s\\"", "-I.", "-Wall", "-Wextra", "-c", "%s"] }' \
+			"$$separator" "$(CURDIR)" "$$source" "$(VERSION)" "$$source"; separator=",$$(printf '\nx')"; separator="$${separator%x}"; \
+	done; echo; echo ']'; } >$@
+
+format: ## clang-format on every C file, in place
+	clang-format -i $$(find policy conntrack nfq-balancer bench tests -name '*.[ch]')
+
+tidy: compile_commands.json ## clang-tidy on every C file; any finding fails
+	printf '%s\n' $(ALL_SRC) | xargs -P "$$(nproc)" -n 1 clang-tidy -p . --quiet --warnings-as-errors='*'
+
+check: ## install what is missing, build, run every test
+	scripts/check
+
+demo: ## install what is missing, build, show the job on real traffic
+	scripts/demo
+
 clean: ## remove what was built
-	rm -rf $(B)
+	rm -rf $(B) compile_commands.json
 
 help: ## this list
 	@sed -n 's/^\([a-z_.-]*\):.*## /\1\t/p' Makefile | expand -t 24
 
-.PHONY: all tools units clean help
+.PHONY: all replay tools units fuzzers install uninstall format tidy check demo clean help
 .PRECIOUS: $(B)/%.o
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(patsubst %.c,$(B)/%.d,$(ALL_SRC))
