@@ -36,7 +36,8 @@ struct link_status {
 	enum link_state state;
 	enum link_admin admin;
 	int ifindex; /* 0: the interface does not exist */
-	bool carrier; /* IFF_UP and IFF_LOWER_UP */
+	bool carrier; /* IFF_UP, IFF_RUNNING and IFF_LOWER_UP */
+	bool no_gateway; /* gateway = "auto", and main has no default route through the interface */
 	bool changed_once; /* `changed` and `why` hold a change since the start */
 	uint64_t changed; /* CLOCK_REALTIME seconds */
 	char why[64]; /* "carrier lost", "interface gone", "set down by administrator", ... */
@@ -50,8 +51,16 @@ struct links {
 	unsigned generation; /* +1 at each change of any state: for `watch` */
 };
 
+/* Every link down until its interface is seen */
+void links_init(struct links *links, const struct config *config, struct link_runtime *runtime);
+
+/* What rtnetlink says: `ifindex` 0 when the interface does not exist */
+void links_set_interface(struct links *links, unsigned link, int ifindex, bool carrier);
+/* Whether a gateway is known for some family that the link carries */
+void links_set_gateway_known(struct links *links, unsigned link, bool known);
+
 void links_set_weight(struct links *links, unsigned link, uint32_t weight);
-void links_set_admin(struct links *links, unsigned link, enum link_admin admin, uint64_t now_realtime);
+void links_set_admin(struct links *links, unsigned link, enum link_admin admin);
 
 const char *link_state_name(enum link_state state);
 const char *link_admin_name(enum link_admin admin);

@@ -53,6 +53,31 @@ struct decision_ring {
 };
 
 struct worker;
+struct snapshot;
+struct queue;
+
+/* What all workers share. The pointed-to things outlive every worker. */
+struct worker_shared {
+	struct snapshot *_Atomic snapshot; /* published by the control thread (RCU) */
+	const struct link_runtime *runtime;
+	struct sticky *sticky;
+	uint64_t hash_key[2];
+	bool verdict_carries_ct; /* append NFQA_CT */
+};
+
+/* Takes `queue`, also on failure (NULL: out of memory). The thread starts with worker_start(). */
+struct worker *worker_new(struct queue *queue, struct worker_shared *shared);
+/* 0, or an errno value */
+int worker_start(struct worker *worker);
+/* Orderly end: no new packets, decide those that wait, leave. Returns when the thread has ended. */
+void worker_stop(struct worker *worker);
+void worker_free(struct worker *worker);
+
+/* Did the thread end by itself because its socket broke? Any thread. */
+bool worker_failed(const struct worker *worker);
+/* The state decisions of this worker come from, for `explain`: may be read from another
+ * thread only as a hint, scheduler values may be a moment old */
+const struct decider *worker_decider(const struct worker *worker);
 
 /* Copy record `number` of this worker. False: not there yet, or overwritten. Any thread. */
 bool worker_record(const struct worker *worker, uint64_t number, struct decision_record *out);

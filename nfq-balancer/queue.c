@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * nfq-balancer/queue.c - NFQUEUE over libmnl and libnetfilter_queue
+ *
+ * What the kernel makes easy to get wrong, and how it is done here:
+ * - a queue that is bound but not configured drops silently: bind, parameters,
+ *   length, flags and mask go in one acknowledged message;
+ * - a message takes 832 bytes of receive buffer, not its own size: the buffer is
+ *   forced to 1 KiB per packet of the queue;
+ * - after an overrun a socket without NETLINK_NO_ENOBUFS refuses everything until
+ *   the queue is empty; what is lost then stands in user_dropped and is exported;
+ * - F_GSO always: without it merged first packets are segmented or lost.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <libnetfilter_queue/libnetfilter_queue.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nfnetlink_queue.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "nfq-balancer/queue.h"
+
+#define MESSAGE_ROOM 1024 /* attributes take about 200 bytes beside the QUEUE_COPY of the packet */
+#define VERDICT_ROOM 4096
+#define BYTES_PER_PACKET 1024
+#define DRY_SEQUENCE 0x647279 /* names the acknowledgement that queue_run_dry() asked for */
+
+struct queue {
+	struct mnl_socket *socket;
+	int fd;
+	unsigned number;
+	bool dry;
+	uint64_t errors;
+	size_t pending; /* bytes in `verdicts` */
+	struct mmsghdr headers[QUEUE_BATCH];
+	struct iovec vectors[QUEUE_BATCH];
+	_Alignas(struct nlmsghdr) char messages[QUEUE_BATCH][MESSAGE_ROOM];
+	_Alignas(struct nlmsghdr) char verdicts[VERDICT_ROOM];
+};
+
+/* ---- configuration ---- */
+
+static struct nlmsghdr *put_config(char *buffer, unsigned number, uint32_t sequence)
+{
+	struct nlmsghdr *message = nfq_nlmsg_put(buffer, NFQNL_MSG_CONFIG, number);
+
+	message->nlmsg_flags |= NLM_F_ACK;
+	message->nlmsg_seq = sequence;
+	return message;
+}
+
+static void put_flags(struct nlmsghdr *message, uint32_t flags, uint32_t mask)
+{
+	mnl_attr_put_u32(message, NFQA_CFG_FLAGS, htonl(flags));
+	mnl_attr_put_u32(message, NFQA_CFG_MASK, htonl(mask));
+}
+
+/* Send `message` and wait for its acknowledgement: 0, or -1 with errno */
+static int talk(struct mnl_socket *socket, const struct nlmsghdr *message)
+{
+	_Alignas(struct nlmsghdr) char answer[MESSAGE_ROOM];
+	int result = MNL_CB_OK;
+
+	if (mnl_socket_sendto(socket, message, message->nlmsg_len) < 0)
+		return -1;
+	while (result == MNL_CB_OK) {
+		ssize_t got = mnl_socket_recvfrom(socket, answer, sizeof(answer));
+
+		if (got < 0)
+			return -1;
+		result = mnl_cb_run(answer, (size_t)got, message->nlmsg_seq, 0, NULL, NULL);
+	}
+	return result == MNL_CB_STOP ? 0 : -1;
+}
+
+static struct mnl_socket *open_socket(void)
+{
+	struct mnl_socket *socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+
+	if (socket && mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) == 0)
+		return socket;
+	if (socket)
+		mnl_socket_close(socket);
+	return NULL;
+}
+
+int queue_probe_conntrack(unsigned number)
+{
+	_Alignas(struct nlmsghdr) char buffer[MESSAGE_ROOM];
+	struct mnl_socket *socket = open_socket();
+	int answer = -1;
+
+	if (!socket)
+		return -1;
+	/* the kernel checks whether it knows the flag before it looks for the queue, which does not exist */
+	struct nlmsghdr *message = put_config(buffer, number, 1);
+
+	put_flags(message, NFQA_CFG_F_CONNTRACK, NFQA_CFG_F_CONNTRACK);
+	if (talk(socket, message) == 0 || errno == ENODEV)
+		answer = 1;
+	else if (errno == EOPNOTSUPP)
+		answer = 0;
+	int saved = errno;
+
+	mnl_socket_close(socket);
+	errno = saved;
+	return answer;
+}
+
+static bool bind_queue(struct queue *queue, unsigned length, bool fail_open)
+{
+	_Alignas(struct nlmsghdr) char buffer[MESSAGE_ROOM];
+	struct nlmsghdr *message = put_config(buffer, queue->number, 1);
+	uint32_t known = NFQA_CFG_F_FAIL_OPEN | NFQA_CFG_F_GSO | NFQA_CFG_F_CONNTRACK | NFQA_CFG_F_UID_GID;
+
+	nfq_nlmsg_cfg_put_cmd(message, AF_UNSPEC, NFQNL_CFG_CMD_BIND);
+	nfq_nlmsg_cfg_put_params(message, NFQNL_COPY_PACKET, QUEUE_COPY);
+	nfq_nlmsg_cfg_put_qmaxlen(message, length);
+	put_flags(message, NFQA_CFG_F_GSO | (fail_open ? NFQA_CFG_F_FAIL_OPEN : 0u), known);
+	return talk(queue->socket, message) == 0;
+}
+
+static bool size_socket(struct queue *queue, unsigned length)
+{
+	int bytes = (int)(length < 1024 ? 1024 : length) * BYTES_PER_PACKET, on = 1;
+
+	return setsockopt(queue->fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) == 0 &&
+	       setsockopt(queue->fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &on, sizeof(on)) == 0;
+}
+
+static void point_vectors(struct queue *queue)
+{
+	for (unsigned i = 0; i < QUEUE_BATCH; i++) {
+		queue->vectors[i] = (struct iovec){ queue->messages[i], MESSAGE_ROOM };
+		queue->headers[i].msg_hdr = (struct msghdr){ .msg_iov = &queue->vectors[i], .msg_iovlen = 1 };
+	}
+}
+
+static void explain_bind(int number, int why, char *error, size_t size)
+{
+	if (why == EPERM)
+		/* the same answer for both; which one it was, the caller's capabilities tell */
+		snprintf(error, size,
+			 "queue %d: not permitted: another program holds it (see /proc/net/netfilter/nfnetlink_queue), "
+			 "or CAP_NET_ADMIN is missing (start as root)",
+			 number);
+	else if (why == EINVAL || why == EOPNOTSUPP || why == EPROTONOSUPPORT)
+		snprintf(error, size, "queue %d: this kernel has no nfnetlink_queue (CONFIG_NETFILTER_NETLINK_QUEUE)",
+			 number);
+	else
+		snprintf(error, size, "queue %d: %s", number, strerror(why));
+}
+
+struct queue *queue_open(unsigned number, unsigned length, bool fail_open, char *error, size_t size)
+{
+	struct queue *queue = aligned_alloc(64, (sizeof(*queue) + 63) / 64 * 64);
+
+	if (!queue) {
+		snprintf(error, size, "queue %u: out of memory", number);
+		return NULL;
+	}
+	memset(queue, 0, sizeof(*queue));
+	queue->number = number;
+	point_vectors(queue);
+	queue->socket = open_socket();
+	if (queue->socket)
+		queue->fd = mnl_socket_get_fd(queue->socket);
+	if (!queue->socket || !size_socket(queue, length) || !bind_queue(queue, length, fail_open)) {
+		explain_bind((int)number, errno, error, size);
+		queue_close(queue);
+		return NULL;
+	}
+	return queue;
+}
+
+void queue_close(struct queue *queue)
+{
+	if (!queue)
+		return;
+	if (queue->socket)
+		mnl_socket_close(queue->socket);
+	free(queue);
+}
+
+unsigned queue_number(const struct queue *queue)
+{
+	return queue->number;
+}
+
+uint64_t queue_errors(const struct queue *queue)
+{
+	return queue->errors;
+}
+
+/* ---- packets in ---- */
+
+static int read_attribute(const struct nlattr *attr, void *data)
+{
+	struct queue_packet *packet = data;
+	const struct nfqnl_msg_packet_hdr *header = mnl_attr_get_payload(attr);
+
+	switch (mnl_attr_get_type(attr)) {
+	case NFQA_PACKET_HDR:
+		packet->id = ntohl(header->packet_id);
+		packet->local = header->hook == NF_INET_LOCAL_OUT;
+		break;
+	case NFQA_MARK:
+		packet->mark = ntohl(mnl_attr_get_u32(attr));
+		break;
+	case NFQA_IFINDEX_INDEV:
+		packet->ifindex = ntohl(mnl_attr_get_u32(attr));
+		break;
+	case NFQA_PAYLOAD:
+		packet->bytes = mnl_attr_get_payload(attr);
+		packet->len = mnl_attr_get_payload_len(attr);
+		break;
+	default:
+		break;
+	}
+	return MNL_CB_OK;
+}
+
+static void read_answer(struct queue *queue, const struct nlmsghdr *message)
+{
+	const struct nlmsgerr *answer = mnl_nlmsg_get_payload(message);
+
+	if (message->nlmsg_len < mnl_nlmsg_size(sizeof(*answer)))
+		return;
+	if (answer->msg.nlmsg_seq == DRY_SEQUENCE)
+		queue->dry = true;
+	else if (answer->error)
+		queue->errors++; /* e.g. ENOENT: the packet's queue was flushed meanwhile */
+}
+
+/* A message of the kernel: true and `out` filled when it is a packet */
+static bool read_message(struct queue *queue, const char *bytes, size_t len, struct queue_packet *out)
+{
+	const struct nlmsghdr *message = (const void *)bytes;
+
+	if (!mnl_nlmsg_ok(message, (int)len))
+		return false;
+	if (message->nlmsg_type == NLMSG_ERROR) {
+		read_answer(queue, message);
+		return false;
+	}
+	if (message->nlmsg_type != (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET))
+		return false;
+	*out = (struct queue_packet){ 0 };
+	return mnl_attr_parse(message, sizeof(struct nfgenmsg), read_attribute, out) >= 0;
+}
+
+int queue_receive(struct queue *queue, struct queue_packet out[QUEUE_BATCH], bool wait, bool *empty)
+{
+	int packets = 0;
+	int got = recvmmsg(queue->fd, queue->headers, QUEUE_BATCH, wait ? MSG_WAITFORONE : MSG_DONTWAIT, NULL);
+
+	*empty = got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+	if (got < 0)
+		/* ENOBUFS cannot come (NETLINK_NO_ENOBUFS), but would be no reason to stop either */
+		return *empty || errno == EINTR || errno == ENOBUFS ? 0 : -1;
+	for (int i = 0; i < got; i++) {
+		if (read_message(queue, queue->messages[i], queue->headers[i].msg_len, &out[packets]))
+			packets++;
+	}
+	return packets;
+}
+
+/* ---- verdicts out ---- */
+
+void queue_accept(struct queue *queue, uint32_t id, bool set_mark, uint32_t mark, const struct conntrack_mark_attr *ct)
+{
+	struct nlmsghdr *message = nfq_nlmsg_put(queue->verdicts + queue->pending, NFQNL_MSG_VERDICT, queue->number);
+
+	nfq_nlmsg_verdict_put(message, (int)id, NF_ACCEPT);
+	if (set_mark)
+		nfq_nlmsg_verdict_put_mark(message, mark);
+	if (ct) {
+		memcpy(mnl_nlmsg_get_payload_tail(message), ct->bytes, ct->len);
+		message->nlmsg_len += MNL_ALIGN(ct->len);
+	}
+	queue->pending += message->nlmsg_len;
+}
+
+void queue_flush(struct queue *queue)
+{
+	size_t pending = queue->pending;
+	ssize_t sent;
+
+	queue->pending = 0;
+	if (!pending)
+		return;
+	do
+		sent = mnl_socket_sendto(queue->socket, queue->verdicts, pending);
+	while (sent < 0 && errno == EINTR);
+	if (sent != (ssize_t)pending)
+		queue->errors++;
+}
+
+/* ---- leaving ---- */
+
+bool queue_run_dry(struct queue *queue)
+{
+	_Alignas(struct nlmsghdr) char buffer[MESSAGE_ROOM];
+	struct nlmsghdr *message = put_config(buffer, queue->number, DRY_SEQUENCE);
+
+	nfq_nlmsg_cfg_put_qmaxlen(message, 0);
+	return mnl_socket_sendto(queue->socket, message, message->nlmsg_len) >= 0;
+}
+
+bool queue_dry(const struct queue *queue)
+{
+	return queue->dry;
+}

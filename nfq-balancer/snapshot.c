@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * nfq-balancer/snapshot.c - what one published policy consists of
+ */
+#include <net/if.h>
+#include <stdlib.h>
+
+#include "nfq-balancer/snapshot.h"
+
+static bool build_attrs(struct snapshot *snapshot)
+{
+	const struct config *config = policy_config(snapshot->policy);
+	uint32_t mask = config->mask, settled = config_mark_settled(mask);
+
+	for (size_t i = 0; i < config->n_links; i++) {
+		uint32_t mark = settled | config_mark_link(mask, config->links[i].id);
+
+		if (!conntrack_mark_attr(&snapshot->link_attr[i], mark, mask))
+			return false;
+	}
+	return conntrack_mark_attr(&snapshot->main_attr, config_mark_main(mask), mask);
+}
+
+struct snapshot *snapshot_new(struct policy *policy)
+{
+	struct snapshot *snapshot = calloc(1, sizeof(*snapshot));
+
+	if (!snapshot) {
+		policy_free(policy);
+		return NULL;
+	}
+	snapshot->policy = policy;
+	/* without a rule that names an interface the worker has nothing to look through */
+	if (policy_config(policy)->n_ifaces)
+		snapshot->n_ifaces = SNAPSHOT_MAX_IFACES;
+	if (!build_attrs(snapshot)) {
+		snapshot_free(snapshot);
+		return NULL;
+	}
+	snapshot_scan_ifaces(snapshot);
+	return snapshot;
+}
+
+void snapshot_free(struct snapshot *snapshot)
+{
+	if (!snapshot)
+		return;
+	policy_free(snapshot->policy);
+	free(snapshot);
+}
+
+static void forget_iface(struct snapshot *snapshot, unsigned ifindex)
+{
+	for (unsigned i = 0; i < snapshot->n_ifaces; i++) {
+		if (atomic_load_explicit(&snapshot->iface[i], memory_order_relaxed) >> 16 == ifindex)
+			atomic_store_explicit(&snapshot->iface[i], 0, memory_order_relaxed);
+	}
+}
+
+void snapshot_set_iface(struct snapshot *snapshot, unsigned ifindex, const char *name)
+{
+	uint16_t slot = name ? policy_iface_slot(snapshot->policy, name) : 0;
+
+	forget_iface(snapshot, ifindex);
+	for (unsigned i = 0; slot && i < snapshot->n_ifaces; i++) {
+		if (atomic_load_explicit(&snapshot->iface[i], memory_order_relaxed))
+			continue;
+		atomic_store_explicit(&snapshot->iface[i], (uint64_t)ifindex << 16 | slot, memory_order_relaxed);
+		return;
+	}
+}
+
+void snapshot_scan_ifaces(struct snapshot *snapshot)
+{
+	struct if_nameindex *all = snapshot->n_ifaces ? if_nameindex() : NULL;
+
+	if (!all)
+		return;
+	for (const struct if_nameindex *one = all; one->if_index; one++)
+		snapshot_set_iface(snapshot, one->if_index, one->if_name);
+	if_freenameindex(all);
+}

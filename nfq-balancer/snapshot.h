@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * nfq-balancer/snapshot.h - a policy with what the adapters add to it
+ *
+ * Published to the workers as one pointer (liburcu, QSBR) and freed after a grace
+ * period. Immutable except for the interface indices, which the control thread
+ * follows as interfaces come and go.
+ */
+#ifndef NFQB_SNAPSHOT_H
+#define NFQB_SNAPSHOT_H
+
+#include <stdatomic.h>
+
+#include "conntrack/mark.h"
+#include "policy/policy.h"
+
+#define SNAPSHOT_MAX_IFACES 256 /* interfaces on this router that some rule names */
+
+struct snapshot {
+	struct policy *policy; /* owned */
+	struct conntrack_mark_attr link_attr[CONFIG_MAX_LINKS]; /* by link index */
+	struct conntrack_mark_attr main_attr;
+	unsigned n_ifaces;
+	_Atomic uint64_t iface[SNAPSHOT_MAX_IFACES]; /* ifindex << 16 | slot, 0: free */
+};
+
+/* Takes `policy`, also when it fails (NULL: out of memory) */
+struct snapshot *snapshot_new(struct policy *policy);
+void snapshot_free(struct snapshot *snapshot);
+
+/* An interface exists (again), or is gone (`name` NULL). Control thread only. */
+void snapshot_set_iface(struct snapshot *snapshot, unsigned ifindex, const char *name);
+/* Copy what is known of interfaces from one snapshot's policy to the next: names are asked of the kernel */
+void snapshot_scan_ifaces(struct snapshot *snapshot);
+
+/* Slot of an interface for struct flow_meta, 0: no rule names it */
+static inline uint16_t snapshot_iface_slot(const struct snapshot *snapshot, uint32_t ifindex)
+{
+	for (unsigned i = 0; i < snapshot->n_ifaces; i++) {
+		uint64_t entry = atomic_load_explicit(&snapshot->iface[i], memory_order_relaxed);
+
+		if (entry >> 16 == ifindex)
+			return (uint16_t)entry;
+	}
+	return 0;
+}
+
+#endif

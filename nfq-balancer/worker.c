@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * nfq-balancer/worker.c - the loop from queued packets to verdicts
+ *
+ * Theory of operation. One batch: receive, take the published snapshot, read the
+ * clock once, then per packet decode, decide, append the verdict; one send for all.
+ * Between batches the thread is offline for RCU (QSBR), so a reload never waits for
+ * traffic and traffic never waits for a reload. Counters and the ring of records
+ * are written here alone; readers copy them with relaxed loads and a sequence.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <urcu-qsbr.h>
+
+#include "nfq-balancer/queue.h"
+#include "nfq-balancer/snapshot.h"
+#include "nfq-balancer/worker.h"
+
+#define RECENT_LOG2 18 /* 262,144 answers: 1.7 s of flows at 150,000/s; memory is touched as it fills */
+
+struct worker {
+	struct queue *queue;
+	struct worker_shared *shared;
+	struct decider decider;
+	pthread_t thread;
+	bool started;
+	_Atomic bool failed;
+	const struct snapshot *seen; /* the snapshot whose rules `counters.rules` counts */
+	struct worker_counters counters;
+	struct decision_ring ring;
+};
+
+/* ---- life ---- */
+
+struct worker *worker_new(struct queue *queue, struct worker_shared *shared)
+{
+	struct worker *worker = aligned_alloc(64, (sizeof(*worker) + 63) / 64 * 64);
+
+	if (!worker) {
+		queue_close(queue);
+		return NULL;
+	}
+	memset(worker, 0, sizeof(*worker));
+	worker->queue = queue;
+	worker->shared = shared;
+	worker->decider.runtime = shared->runtime;
+	worker->decider.sticky = shared->sticky;
+	memcpy(worker->decider.key, shared->hash_key, sizeof(worker->decider.key));
+	worker->decider.policy = atomic_load(&shared->snapshot)->policy;
+	worker->decider.sched = calloc(1, sizeof(*worker->decider.sched));
+	worker->decider.recent = recent_new(RECENT_LOG2);
+	if (!worker->decider.sched || !worker->decider.recent) {
+		worker_free(worker);
+		return NULL;
+	}
+	return worker;
+}
+
+void worker_free(struct worker *worker)
+{
+	if (!worker)
+		return;
+	queue_close(worker->queue);
+	recent_free(worker->decider.recent);
+	free(worker->decider.sched);
+	free(worker);
+}
+
+void worker_stop(struct worker *worker)
+{
+	if (!worker->started)
+		return;
+	/* the acknowledgement wakes the thread and comes after every packet that was queued before */
+	if (!queue_run_dry(worker->queue))
+		pthread_cancel(worker->thread);
+	pthread_join(worker->thread, NULL);
+	worker->started = false;
+}
+
+/* ---- counting ---- */
+
+static void count(_Atomic uint64_t *counter)
+{
+	/* one writer: a plain add, published without a locked instruction */
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1, memory_order_relaxed);
+}
+
+static void count_decision(struct worker_counters *counters, const struct decision *decision)
+{
+	unsigned rule = decision->rule < WORKER_MAX_RULES ? decision->rule : WORKER_MAX_RULES - 1;
+
+	count(&counters->actions[decision->action]);
+	count(&counters->reasons[decision->reason]);
+	if (decision->reason == REASON_REPEAT)
+		return;
+	count(&counters->rules[rule]);
+	if (decision->action == DECISION_LINK)
+		count(&counters->links[decision->link]);
+}
+
+static void record_decision(struct worker *worker, uint64_t now_ns, const struct flow *flow,
+			    const struct flow_meta *meta, const struct decision *decision)
+{
+	struct decision_ring *ring = &worker->ring;
+	uint64_t number = atomic_load_explicit(&ring->head, memory_order_relaxed) + 1;
+	struct decision_slot *slot = &ring->slot[number % WORKER_RING];
+
+	atomic_store_explicit(&slot->sequence, 2 * number + 1, memory_order_relaxed);
+	atomic_thread_fence(memory_order_release);
+	slot->record = (struct decision_record){
+		.number = number,
+		.time = now_ns,
+		.flow = *flow,
+		.meta = *meta,
+		.decision = *decision,
+		.worker = (uint16_t)queue_number(worker->queue),
+	};
+	atomic_store_explicit(&slot->sequence, 2 * number, memory_order_release);
+	atomic_store_explicit(&ring->head, number, memory_order_release);
+}
+
+/* ---- deciding ---- */
+
+static const struct conntrack_mark_attr *verdict_attr(const struct worker *worker, const struct snapshot *snapshot,
+						      const struct decision *decision)
+{
+	if (!worker->shared->verdict_carries_ct || !decision->ct_mark)
+		return NULL;
+	return decision->action == DECISION_LINK ? &snapshot->link_attr[decision->link] : &snapshot->main_attr;
+}
+
+static void decide_packet(struct worker *worker, const struct snapshot *snapshot, const struct queue_packet *packet,
+			  uint64_t now_ns)
+{
+	struct flow_meta meta = {
+		.mark = packet->mark,
+		.iface = snapshot_iface_slot(snapshot, packet->ifindex),
+		.from_router = packet->local,
+	};
+	struct flow flow;
+	enum decode_result decoded = decode_packet(packet->bytes, packet->len, &flow);
+
+	if (decoded != DECODE_OK) {
+		/* the packet still carries the waiting mark: the fallback takes it */
+		count(&worker->counters.undecoded[decoded]);
+		queue_accept(worker->queue, packet->id, false, 0, NULL);
+		return;
+	}
+	struct decision decision = decide(&worker->decider, &flow, &meta, now_ns / 1000000);
+
+	queue_accept(worker->queue, packet->id, decision.packet_mark != packet->mark, decision.packet_mark,
+		     verdict_attr(worker, snapshot, &decision));
+	count_decision(&worker->counters, &decision);
+	record_decision(worker, now_ns, &flow, &meta, &decision);
+}
+
+/* A new policy: its rules are counted from zero, by the counters' one writer */
+static const struct snapshot *take_snapshot(struct worker *worker)
+{
+	const struct snapshot *snapshot = rcu_dereference(worker->shared->snapshot);
+
+	if (snapshot == worker->seen)
+		return snapshot;
+	size_t rules = policy_config(snapshot->policy)->n_rules;
+
+	for (size_t i = 0; i < rules && i < WORKER_MAX_RULES; i++)
+		atomic_store_explicit(&worker->counters.rules[i], 0, memory_order_relaxed);
+	worker->decider.policy = snapshot->policy;
+	worker->seen = snapshot;
+	return snapshot;
+}
+
+static void decide_batch(struct worker *worker, const struct queue_packet *packets, int n)
+{
+	const struct snapshot *snapshot = take_snapshot(worker);
+	struct timespec clock;
+
+	clock_gettime(CLOCK_MONOTONIC, &clock);
+	uint64_t now_ns = (uint64_t)clock.tv_sec * 1000000000u + (uint64_t)clock.tv_nsec;
+
+	for (int i = 0; i < n; i++) {
+		count(&worker->counters.packets);
+		decide_packet(worker, snapshot, &packets[i], now_ns);
+	}
+	count(&worker->counters.batches);
+	queue_flush(worker->queue);
+}
+
+static void *worker_run(void *argument)
+{
+	struct worker *worker = argument;
+	struct queue_packet packets[QUEUE_BATCH];
+	bool empty = false;
+
+	urcu_qsbr_register_thread();
+	while (!(queue_dry(worker->queue) && empty)) {
+		urcu_qsbr_thread_offline();
+		int n = queue_receive(worker->queue, packets, !queue_dry(worker->queue), &empty);
+
+		urcu_qsbr_thread_online();
+		if (n < 0) {
+			atomic_store(&worker->failed, true);
+			break;
+		}
+		if (n > 0)
+			decide_batch(worker, packets, n);
+		atomic_store_explicit(&worker->counters.errors, queue_errors(worker->queue), memory_order_relaxed);
+	}
+	urcu_qsbr_unregister_thread();
+	return NULL;
+}
+
+int worker_start(struct worker *worker)
+{
+	sigset_t all, before;
+
+	/* signals are the control thread's business */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int failed = pthread_create(&worker->thread, NULL, worker_run, worker);
+
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	worker->started = failed == 0;
+	return failed;
+}
+
+/* ---- for others to read ---- */
+
+bool worker_failed(const struct worker *worker)
+{
+	return atomic_load(&worker->failed);
+}
+
+const struct decider *worker_decider(const struct worker *worker)
+{
+	return &worker->decider;
+}
+
+const struct worker_counters *worker_counters(const struct worker *worker)
+{
+	return &worker->counters;
+}
+
+unsigned worker_queue(const struct worker *worker)
+{
+	return queue_number(worker->queue);
+}
+
+uint64_t worker_newest(const struct worker *worker)
+{
+	return atomic_load_explicit(&worker->ring.head, memory_order_acquire);
+}
+
+bool worker_record(const struct worker *worker, uint64_t number, struct decision_record *out)
+{
+	const struct decision_slot *slot = &worker->ring.slot[number % WORKER_RING];
+
+	if (number == 0 || atomic_load_explicit(&slot->sequence, memory_order_acquire) != 2 * number)
+		return false;
+	memcpy(out, &slot->record, sizeof(*out));
+	atomic_thread_fence(memory_order_acquire);
+	return atomic_load_explicit(&slot->sequence, memory_order_relaxed) == 2 * number;
+}
