@@ -117,7 +117,7 @@ INSTALL = 755:$(DAEMON):$(SBINDIR)/nfq-balancer 755:$(CLIENT):$(SBINDIR)/nfqbctl
 	$(foreach f,$(wildcard scripts/rules/*.sh),644:$(f):$(LIBDIR)/rules/$(notdir $(f))) \
 	$(foreach f,$(wildcard man/*.[158]),644:$(f):$(MANDIR)/man$(subst .,,$(suffix $(f)))/$(notdir $(f))) \
 	$(foreach f,$(wildcard systemd/*.service),644:$(B)/$(f):$(UNITDIR)/$(notdir $(f))) \
-	644:systemd/nfq-balancer.sysusers:$(SYSUSERSDIR)/nfq-balancer.conf \
+	644:systemd/sysusers.d/nfq-balancer.conf:$(SYSUSERSDIR)/nfq-balancer.conf \
 	$(foreach f,$(wildcard scripts/examples/*),644:$(f):$(DOCDIR)/examples/$(notdir $(f))) \
 	$(foreach f,README.md CHANGELOG.md COPYING,644:$(f):$(DOCDIR)/$(f))
 UNITS_OF_SYSTEMD := $(patsubst %,$(B)/%,$(wildcard systemd/*.service))
