@@ -27,7 +27,11 @@ enum decode_result {
 /* `out` is filled as far as it was read, and complete with DECODE_OK */
 enum decode_result decode_packet(const uint8_t *bytes, size_t len, struct flow *out);
 
-/* A short lower-case reason, e.g. "truncated" */
+/* The same, and with DECODE_OK the offset of the transport header: for readers of
+ * captures, who need from it what the kernel's conntrack tells the daemon */
+enum decode_result decode_packet_transport(const uint8_t *bytes, size_t len, struct flow *out, size_t *transport);
+
+/* A short reason, e.g. "truncated" */
 const char *decode_result_name(enum decode_result result);
 
 #endif

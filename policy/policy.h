@@ -11,7 +11,7 @@
 #include "policy/config.h"
 #include "policy/flow.h"
 
-struct policy; /* private: policy/policy.c */
+struct policy; /* private: policy/policy_private.h */
 
 /* Takes ownership of `config` (also freed when compiling fails). NULL: out of memory. */
 struct policy *policy_compile(struct config *config);
@@ -34,5 +34,8 @@ const char *policy_mismatch(const struct policy *policy, unsigned index, const s
 /* Links that can carry this flow whatever their state: the family is configured
  * and, for IPv6 without NAT, the source lies in one of the link's prefixes. Bit i: links[i]. */
 uint64_t policy_candidates(const struct policy *policy, const struct flow *flow);
+
+/* Of `links`, those in the best tier of the group that has any; 0 when the group has none of them */
+uint64_t policy_best_tier(const struct policy *policy, unsigned group, uint64_t links);
 
 #endif

@@ -15,7 +15,8 @@
 #include "policy/config.h"
 
 struct link_runtime {
-	_Alignas(64) _Atomic uint64_t usable; /* bit i: links[i] takes new flows */
+	_Alignas(64) _Atomic uint64_t usable[2]; /* IPv4, IPv6; bit i: links[i] takes new flows of that family */
+	uint32_t id[CONFIG_MAX_LINKS]; /* of links[i]; never changes: hashing must not depend on the order of links */
 	_Atomic uint32_t weight[CONFIG_MAX_LINKS];
 	_Atomic uint8_t scheduler[CONFIG_MAX_GROUPS]; /* enum scheduler, by group slot */
 };
@@ -23,14 +24,24 @@ struct link_runtime {
 /* Weights and schedulers from the configuration, every link usable */
 void link_runtime_init(struct link_runtime *runtime, const struct config *config);
 
-static inline uint64_t link_runtime_usable(const struct link_runtime *runtime)
+static inline uint64_t link_runtime_usable(const struct link_runtime *runtime, int family)
 {
-	return atomic_load_explicit(&runtime->usable, memory_order_relaxed);
+	return atomic_load_explicit(&runtime->usable[family == 6], memory_order_relaxed);
+}
+
+static inline void link_runtime_set_usable(struct link_runtime *runtime, int family, uint64_t links)
+{
+	atomic_store_explicit(&runtime->usable[family == 6], links, memory_order_relaxed);
 }
 
 static inline uint32_t link_runtime_weight(const struct link_runtime *runtime, unsigned link)
 {
 	return atomic_load_explicit(&runtime->weight[link], memory_order_relaxed);
+}
+
+static inline enum scheduler link_runtime_scheduler(const struct link_runtime *runtime, unsigned slot)
+{
+	return (enum scheduler)atomic_load_explicit(&runtime->scheduler[slot], memory_order_relaxed);
 }
 
 #endif

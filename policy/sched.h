@@ -3,12 +3,12 @@
  * policy/sched.h - schedulers: which of these links is next
  *
  * A scheduler chooses among `candidates` (never empty) by runtime weight. One
- * sched_state per worker; it is not shared. A new scheduler touches three files:
+ * sched_state per worker, zeroed at first; it is not shared. A new scheduler touches three files:
  * its own, the table in sched.c and enum scheduler in config.h.
  *
- *   wrr   smooth weighted round robin, as nginx's ngx_http_upstream_round_robin:
- *         each turn every candidate gains its weight, the richest is picked and
- *         pays the sum. No bursts; exact over any whole round.
+ *   wrr   smooth weighted round robin, as nginx does it: each turn every candidate
+ *         gains its weight, the richest is picked and pays the sum. No bursts;
+ *         exact over any whole round.
  *   hash  weighted rendezvous hashing (Thaler & Ravishankar 1998; weights after
  *         Schindelhauer & Schomaker 2005): smallest -ln(h)/weight wins, in integers.
  *         Only flows of a changed link move.
@@ -20,9 +20,15 @@
 #include "policy/flow.h"
 #include "policy/runtime.h"
 
+/* What wrr remembers of one link in one group */
+struct sched_wrr {
+	int64_t credit; /* gained less paid */
+	uint32_t weight; /* at its last turn: a change shows */
+};
+
 struct sched_state {
 	/* by group slot and link index; the last row serves links without a group (if-down = other) */
-	int64_t wrr[CONFIG_MAX_GROUPS + 1][CONFIG_MAX_LINKS];
+	struct sched_wrr wrr[CONFIG_MAX_GROUPS + 1][CONFIG_MAX_LINKS];
 };
 
 #define SCHED_SLOT_ANY CONFIG_MAX_GROUPS

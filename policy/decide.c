@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * policy/decide.c - the decision: flow -> rule -> group -> link
+ *
+ * decide() at the end reads as the sentence; each step above it is one function.
+ * decide_peek() takes the same steps and leaves no trace.
+ */
+#include "policy/decide.h"
+
+#include <assert.h>
+#include <stddef.h>
+#include <string.h>
+
+/* The hash scheduler must say the same after a restart, so its key is fixed. Who aims
+ * at a value only chooses a link for himself; tables use the random key. */
+static const uint64_t scheduler_key[2] = { 0x6e66712d62616c61, 0x6e6365722e686173 };
+
+/* One decision in the making */
+struct question {
+	const struct decider *decider;
+	const struct config *config;
+	const struct flow *flow;
+	const struct flow_meta *meta;
+	uint64_t now;
+	int64_t *scores; /* NULL: decide and account; else only look, and fill these */
+	uint64_t *sticky_age; /* with scores */
+};
+
+/* ---- answers ---- */
+
+static uint32_t with_bits(const struct question *q, uint32_t bits)
+{
+	return (q->meta->mark & ~q->config->mask) | bits;
+}
+
+static struct decision answer_link(const struct question *q, unsigned rule, int group, unsigned link,
+				   enum decision_reason reason)
+{
+	const uint32_t mask = q->config->mask;
+	const uint32_t bits = config_mark_link(mask, q->config->links[link].id);
+
+	return (struct decision){
+		.action = DECISION_LINK,
+		.reason = reason,
+		.rule = (uint16_t)rule,
+		.group = (int16_t)group,
+		.link = (int16_t)link,
+		.packet_mark = with_bits(q, bits),
+		.ct_mark = config_mark_settled(mask) | bits,
+	};
+}
+
+static struct decision answer_bypass(const struct question *q, unsigned rule, enum decision_reason reason)
+{
+	const uint32_t bits = config_mark_main(q->config->mask);
+
+	return (struct decision){
+		.action = DECISION_BYPASS,
+		.reason = reason,
+		.rule = (uint16_t)rule,
+		.group = -1,
+		.link = -1,
+		.packet_mark = with_bits(q, bits),
+		.ct_mark = bits,
+	};
+}
+
+/* The packet alone is refused: the next one of this flow may find the link up again */
+static struct decision answer_reject(const struct question *q, unsigned rule)
+{
+	return (struct decision){
+		.action = DECISION_REJECT,
+		.reason = REASON_LINK_DOWN,
+		.rule = (uint16_t)rule,
+		.group = -1,
+		.link = -1,
+		.packet_mark = with_bits(q, config_mark_reject(q->config->mask)),
+	};
+}
+
+/* The mark stays as it came (waiting), so that the kernel's fallback takes the packet */
+static struct decision answer_none(const struct question *q, unsigned rule, int group)
+{
+	return (struct decision){
+		.action = DECISION_NONE,
+		.reason = REASON_NO_LINK,
+		.rule = (uint16_t)rule,
+		.group = (int16_t)group,
+		.link = -1,
+		.packet_mark = q->meta->mark,
+	};
+}
+
+/* ---- steps ---- */
+
+/* Links that can carry this flow and take new flows now */
+static uint64_t usable_links(const struct question *q)
+{
+	return policy_candidates(q->decider->policy, q->flow) & link_runtime_usable(q->decider->runtime, q->flow->family);
+}
+
+static unsigned schedule(const struct question *q, enum scheduler scheduler, const struct sched_input *input)
+{
+	if (q->scores)
+		return sched_peek(scheduler, q->decider->sched, input, q->scores);
+	return sched_pick(scheduler, q->decider->sched, input);
+}
+
+static struct decision decide_pinned(const struct question *q, unsigned rule)
+{
+	const struct rule_config *config = &q->config->rules[rule];
+	const struct sched_input others = {
+		.slot = SCHED_SLOT_ANY,
+		.candidates = usable_links(q),
+		.runtime = q->decider->runtime,
+	};
+
+	if (others.candidates & UINT64_C(1) << config->target)
+		return answer_link(q, rule, -1, config->target, REASON_PINNED);
+	if (config->if_down == IF_DOWN_REJECT)
+		return answer_reject(q, rule);
+	if (!others.candidates)
+		return answer_none(q, rule, -1);
+	return answer_link(q, rule, -1, schedule(q, SCHED_WRR, &others), REASON_OTHER);
+}
+
+static uint64_t sticky_key(const struct decider *decider, const struct group_config *group, const struct flow *flow)
+{
+	return flow_hash_hosts(flow, group->sticky == STICKY_SOURCE_DESTINATION, group->slot, decider->key);
+}
+
+/* The link with this id among `links`, or -1 */
+static int link_among(const struct config *config, uint64_t links, unsigned id)
+{
+	for (; links; links &= links - 1) {
+		const int i = __builtin_ctzll(links);
+
+		if (config->links[i].id == id)
+			return i;
+	}
+	return -1;
+}
+
+/* Where this client went last, if that is still among `links`; else -1 */
+static int sticky_link(const struct question *q, const struct group_config *group, uint64_t key, uint64_t links)
+{
+	const uint64_t timeout = (uint64_t)group->sticky_timeout * 1000;
+	unsigned id;
+
+	if (q->scores)
+		id = sticky_peek(q->decider->sticky, key, q->now, timeout, q->sticky_age);
+	else
+		id = sticky_get(q->decider->sticky, key, q->now, timeout);
+	return id ? link_among(q->config, links, id) : -1;
+}
+
+static unsigned schedule_group(const struct question *q, const struct group_config *group, uint64_t links)
+{
+	const enum scheduler scheduler = link_runtime_scheduler(q->decider->runtime, group->slot);
+	struct sched_input input = {
+		.slot = group->slot,
+		.candidates = links,
+		.runtime = q->decider->runtime,
+	};
+
+	/* without the slot: the same client takes the same link in every group that has it */
+	if (scheduler == SCHED_HASH)
+		input.hash = flow_hash_hosts(q->flow, group->sticky != STICKY_SOURCE, 0, scheduler_key);
+	return schedule(q, scheduler, &input);
+}
+
+static struct decision decide_group(const struct question *q, unsigned rule)
+{
+	const unsigned index = q->config->rules[rule].target;
+	const struct group_config *group = &q->config->groups[index];
+	const uint64_t links = policy_best_tier(q->decider->policy, index, usable_links(q));
+	uint64_t key = 0;
+	unsigned link;
+
+	if (!links)
+		return answer_none(q, rule, (int)index);
+	if (group->sticky != STICKY_NONE) {
+		int last;
+
+		key = sticky_key(q->decider, group, q->flow);
+		last = sticky_link(q, group, key, links);
+		if (last >= 0)
+			return answer_link(q, rule, (int)index, (unsigned)last, REASON_STICKY);
+	}
+	link = schedule_group(q, group, links);
+	if (group->sticky != STICKY_NONE && !q->scores)
+		sticky_put(q->decider->sticky, key, q->config->links[link].id, q->now);
+	return answer_link(q, rule, (int)index, link, REASON_SCHEDULED);
+}
+
+static struct decision decide_by_rule(const struct question *q)
+{
+	const unsigned rule = policy_match(q->decider->policy, q->flow, q->meta);
+
+	switch (q->config->rules[rule].action) {
+	case RULE_BYPASS:
+		return answer_bypass(q, rule, REASON_RULE);
+	case RULE_LINK:
+		return decide_pinned(q, rule);
+	case RULE_GROUP:
+		break;
+	}
+	return decide_group(q, rule);
+}
+
+/* ---- repeats ----
+ * An answer in 32 bits, so that it can wait in the table of recent answers:
+ *   31 always set   30 bypass   24..29 link   16..23 policy   0..15 rule
+ * A link is its index: the set of links does not change by reload. Rules do, so eight
+ * bits of the policy's checksum tell whether the rule still means what it meant. */
+
+#define MEMO_VALID (UINT32_C(1) << 31)
+#define MEMO_BYPASS (UINT32_C(1) << 30)
+#define MEMO_LINK_SHIFT 24
+#define MEMO_LINK_MASK 0x3f
+#define MEMO_POLICY_SHIFT 16
+
+static_assert(CONFIG_MAX_LINKS <= MEMO_LINK_MASK + 1, "a link index fits its bits");
+
+static uint8_t memo_policy(const struct config *config)
+{
+	return (uint8_t)config->checksum;
+}
+
+/* 0: nothing that has to be repeated */
+static uint32_t memo_make(const struct config *config, const struct decision *decision)
+{
+	const uint32_t common = MEMO_VALID | (uint32_t)memo_policy(config) << MEMO_POLICY_SHIFT | decision->rule;
+
+	if (decision->action == DECISION_LINK)
+		return common | (uint32_t)decision->link << MEMO_LINK_SHIFT;
+	return decision->action == DECISION_BYPASS ? common | MEMO_BYPASS : 0;
+}
+
+static unsigned memo_rule(const struct question *q, uint32_t memo)
+{
+	const unsigned rule = (uint16_t)memo;
+
+	if ((uint8_t)(memo >> MEMO_POLICY_SHIFT) == memo_policy(q->config) && rule < q->config->n_rules)
+		return rule;
+	return policy_match(q->decider->policy, q->flow, q->meta);
+}
+
+static int memo_group(const struct question *q, unsigned rule, unsigned link)
+{
+	const struct rule_config *config = &q->config->rules[rule];
+
+	if (config->action != RULE_GROUP || !(q->config->groups[config->target].links & UINT64_C(1) << link))
+		return -1;
+	return (int)config->target;
+}
+
+/* Was this tuple answered a moment ago, and does the answer still stand? */
+static bool decide_repeat(const struct question *q, uint64_t tuple, struct decision *decision)
+{
+	const uint32_t memo = recent_get(q->decider->recent, tuple, q->now);
+	const unsigned link = memo >> MEMO_LINK_SHIFT & MEMO_LINK_MASK;
+
+	if (!memo)
+		return false;
+	if (memo & MEMO_BYPASS) {
+		*decision = answer_bypass(q, memo_rule(q, memo), REASON_REPEAT);
+		return true;
+	}
+	if (usable_links(q) & UINT64_C(1) << link) {
+		const unsigned rule = memo_rule(q, memo);
+
+		*decision = answer_link(q, rule, memo_group(q, rule, link), link, REASON_REPEAT);
+		return true;
+	}
+	return false;
+}
+
+static void remember(const struct question *q, uint64_t tuple, const struct decision *decision)
+{
+	const uint32_t memo = memo_make(q->config, decision);
+
+	if (memo)
+		recent_put(q->decider->recent, tuple, memo, q->now);
+}
+
+/* ---- the interface ---- */
+
+static struct question ask(const struct decider *decider, const struct flow *flow, const struct flow_meta *meta,
+			   uint64_t now)
+{
+	return (struct question){
+		.decider = decider,
+		.config = policy_config(decider->policy),
+		.flow = flow,
+		.meta = meta,
+		.now = now,
+	};
+}
+
+struct decision decide(struct decider *decider, const struct flow *flow, const struct flow_meta *meta, uint64_t now)
+{
+	const struct question q = ask(decider, flow, meta, now);
+	const uint64_t tuple = flow_hash_tuple(flow, decider->key);
+	struct decision decision;
+
+	if (decide_repeat(&q, tuple, &decision))
+		return decision;
+	decision = decide_by_rule(&q);
+	remember(&q, tuple, &decision);
+	return decision;
+}
+
+struct decision decide_peek(const struct decider *decider, const struct flow *flow, const struct flow_meta *meta,
+			    uint64_t now, int64_t scores[CONFIG_MAX_LINKS], uint64_t *sticky_age)
+{
+	struct question q = ask(decider, flow, meta, now);
+
+	memset(scores, 0, CONFIG_MAX_LINKS * sizeof(*scores));
+	*sticky_age = 0;
+	q.scores = scores;
+	q.sticky_age = sticky_age;
+	return decide_by_rule(&q);
+}
+
+void decide_learn(struct decider *decider, const struct flow *flow, const struct flow_meta *meta, unsigned link_id,
+		  uint64_t now)
+{
+	const struct config *config = policy_config(decider->policy);
+	const struct rule_config *rule = &config->rules[policy_match(decider->policy, flow, meta)];
+	const struct group_config *group;
+
+	if (rule->action != RULE_GROUP)
+		return;
+	group = &config->groups[rule->target];
+	if (group->sticky != STICKY_NONE)
+		sticky_put(decider->sticky, sticky_key(decider, group, flow), link_id, now);
+}
+
+const char *decision_action_name(enum decision_action action)
+{
+	static const char *const names[] = {
+		[DECISION_LINK] = "link",
+		[DECISION_BYPASS] = "bypass",
+		[DECISION_REJECT] = "reject",
+		[DECISION_NONE] = "none",
+	};
+
+	static_assert(sizeof(names) / sizeof(*names) == DECISION_ACTIONS, "every action has a name");
+	return names[action];
+}
+
+const char *decision_reason_name(enum decision_reason reason)
+{
+	static const char *const names[] = {
+		[REASON_PINNED] = "pinned",
+		[REASON_SCHEDULED] = "scheduled",
+		[REASON_STICKY] = "sticky",
+		[REASON_REPEAT] = "repeat",
+		[REASON_OTHER] = "other",
+		[REASON_RULE] = "rule",
+		[REASON_LINK_DOWN] = "link-down",
+		[REASON_NO_LINK] = "no-link",
+	};
+
+	static_assert(sizeof(names) / sizeof(*names) == DECISION_REASONS, "every reason has a name");
+	return names[reason];
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * policy/runtime.c - the live values as the configuration states them
+ */
+#include "policy/runtime.h"
+
+void link_runtime_init(struct link_runtime *runtime, const struct config *config)
+{
+	uint64_t usable = 0;
+
+	for (size_t i = 0; i < config->n_links; i++) {
+		usable |= UINT64_C(1) << i;
+		runtime->id[i] = config->links[i].id;
+		atomic_store_explicit(&runtime->weight[i], config->links[i].weight, memory_order_relaxed);
+	}
+	for (size_t i = 0; i < config->n_groups; i++) {
+		const struct group_config *group = &config->groups[i];
+
+		atomic_store_explicit(&runtime->scheduler[group->slot], (uint8_t)group->scheduler, memory_order_relaxed);
+	}
+	link_runtime_set_usable(runtime, 4, usable);
+	link_runtime_set_usable(runtime, 6, usable);
+}

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * policy/sched_hash.c - weighted rendezvous hashing
+ *
+ * Theory of operation. Flow and link id give a uniform number u in (0, 1]; the link
+ * with the smallest -log(u) / weight wins. -log(u) / weight is exponentially
+ * distributed with rate `weight`, so a link wins with probability weight / sum;
+ * and since a link's number depends on nothing but flow and id, a changed
+ * weight or a new link moves flows to or from that link alone. Integers throughout:
+ * the same flow takes the same link on every machine.
+ */
+#include "policy/sched_private.h"
+
+__extension__ typedef unsigned __int128 uint128;
+
+#define LOG_BITS 40 /* fraction bits of minus_log2() */
+
+/* The finalizer of splitmix64 (Steele, Lea & Flood 2014): every input bit moves every output bit */
+static uint64_t mix(uint64_t x)
+{
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+	x = (x ^ x >> 27) * 0x94d049bb133111eb;
+	return x ^ x >> 31;
+}
+
+/* -log2(u / 2^64) with LOG_BITS fraction bits, rounded up, so never 0; u is not 0.
+ * Digit by digit: squaring a number in [1, 2) doubles its logarithm. */
+static uint64_t minus_log2(uint64_t u)
+{
+	const unsigned zeros = (unsigned)__builtin_clzll(u);
+	uint64_t mantissa = u << zeros; /* in [1, 2), 63 fraction bits */
+	uint64_t fraction = 0;
+
+	for (unsigned i = 0; i < LOG_BITS; i++) {
+		const uint128 square = (uint128)mantissa * mantissa;
+		const unsigned carry = (unsigned)(square >> 127);
+
+		fraction = fraction << 1 | carry;
+		mantissa = (uint64_t)(square >> (63 + carry));
+	}
+	return ((uint64_t)zeros + 1) * (UINT64_C(1) << LOG_BITS) - fraction;
+}
+
+static uint64_t link_cost(const struct sched_input *input, unsigned link)
+{
+	return minus_log2(mix(input->hash ^ mix(input->runtime->id[link])) | 1);
+}
+
+struct contender {
+	unsigned link;
+	uint64_t cost;
+	uint32_t weight;
+};
+
+/* a.cost / a.weight < b.cost / b.weight, without dividing */
+static bool nearer(const struct contender *a, const struct contender *b)
+{
+	return (uint128)a->cost * b->weight < (uint128)b->cost * a->weight;
+}
+
+/* `scores` may be NULL */
+static unsigned choose(const struct sched_input *input, int64_t *scores)
+{
+	struct contender best = { .link = CONFIG_MAX_LINKS };
+
+	for (uint64_t links = input->candidates; links; links &= links - 1) {
+		const unsigned i = sched_lowest(links);
+		const struct contender next = {
+			.link = i,
+			.cost = link_cost(input, i),
+			.weight = link_runtime_weight(input->runtime, i),
+		};
+
+		if (scores)
+			scores[i] = next.weight ? -(int64_t)(next.cost / next.weight) : INT64_MIN;
+		if (best.link == CONFIG_MAX_LINKS || nearer(&next, &best))
+			best = next;
+	}
+	return best.link;
+}
+
+static unsigned hash_pick(struct sched_state *state, const struct sched_input *input)
+{
+	(void)state;
+	return choose(input, NULL);
+}
+
+static unsigned hash_peek(const struct sched_state *state, const struct sched_input *input,
+			  int64_t scores[CONFIG_MAX_LINKS])
+{
+	(void)state;
+	return choose(input, scores);
+}
+
+const struct sched_ops sched_hash_ops = { .pick = hash_pick, .peek = hash_peek };

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * policy/sched_private.h - between sched.c and the schedulers
+ */
+#ifndef POLICY_SCHED_PRIVATE_H
+#define POLICY_SCHED_PRIVATE_H
+
+#include "policy/sched.h"
+
+struct sched_ops {
+	unsigned (*pick)(struct sched_state *state, const struct sched_input *input);
+	unsigned (*peek)(const struct sched_state *state, const struct sched_input *input,
+			 int64_t scores[CONFIG_MAX_LINKS]);
+};
+
+extern const struct sched_ops sched_wrr_ops;
+extern const struct sched_ops sched_hash_ops;
+
+/* for (links = candidates; links; links &= links - 1) visits each; this is the one at hand */
+static inline unsigned sched_lowest(uint64_t links)
+{
+	return (unsigned)__builtin_ctzll(links);
+}
+
+#endif
