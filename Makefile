@@ -32,7 +32,7 @@ endif
 PKG_CONFIG ?= pkg-config
 NET_PKGS := libnetfilter_queue libnetfilter_conntrack libmnl libevent jansson liburcu-qsbr libcap-ng libnftables
 CONF_PKGS := libconfuse
-REPLAY_PKGS := libpcap
+REPLAY_PKGS := libpcap jansson
 ALL_CPPFLAGS = -D_GNU_SOURCE -DNFQB_VERSION='"$(VERSION)"' -I. $(CPPFLAGS)
 ALL_CFLAGS = -std=c11 -pthread $(WARN) $(HARDEN) $(CFLAGS) -MMD -MP
 ALL_LDFLAGS = -pthread $(if $(SANITIZE),-fsanitize=$(SANITIZE)) -pie -Wl,-z,relro,-z,now $(LDFLAGS)

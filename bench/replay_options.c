@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * bench/replay_options.c - the command line of bench/replay
+ */
+#include "bench/replay.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char usage[] =
+	"Usage: replay [OPTION]... CONFIG CAPTURE\n"
+	"       replay [OPTION]... --flows CAPTURE\n"
+	"What nfq-balancer would decide for every new flow of a capture (\"-\": standard input).\n"
+	"\n"
+	"  --lan NET            only flows from NET to elsewhere are steered (repeat for more)\n"
+	"  --router ADDR        flows from ADDR are the router's own (repeat)\n"
+	"  --interface NAME     the interface that every packet came in by\n"
+	"  --down LINK          this link is down (repeat)\n"
+	"  --delay MS           a verdict takes this long; packets of the flow meanwhile are decided too\n"
+	"  --timeout NAME=S     idle time after which a tuple is a new flow: tcp, tcp-new, tcp-closed,\n"
+	"                       udp, udp-stream, icmp, sctp, other (repeat)\n"
+	"  --seed N             of the hash key (default 0)\n"
+	"  -n N                 stop after N packets\n"
+	"  --flows              list the flows, decide nothing\n"
+	"  --json               JSON, one object per line\n"
+	"  -q, --quiet          decisions only: no heading, no summary\n"
+	"  -h, --help           this text\n"
+	"  -V, --version        the version\n";
+
+enum long_option {
+	OPT_LAN = 256,
+	OPT_ROUTER,
+	OPT_INTERFACE,
+	OPT_DOWN,
+	OPT_DELAY,
+	OPT_TIMEOUT,
+	OPT_SEED,
+	OPT_FLOWS,
+	OPT_JSON,
+};
+
+static const struct option long_options[] = {
+	{ "lan", required_argument, NULL, OPT_LAN },
+	{ "router", required_argument, NULL, OPT_ROUTER },
+	{ "interface", required_argument, NULL, OPT_INTERFACE },
+	{ "down", required_argument, NULL, OPT_DOWN },
+	{ "delay", required_argument, NULL, OPT_DELAY },
+	{ "timeout", required_argument, NULL, OPT_TIMEOUT },
+	{ "seed", required_argument, NULL, OPT_SEED },
+	{ "flows", no_argument, NULL, OPT_FLOWS },
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ "quiet", no_argument, NULL, 'q' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'V' },
+	{ NULL, 0, NULL, 0 },
+};
+
+static bool complain(const char *option, const char *value, const char *expected)
+{
+	fprintf(stderr, "replay: %s: \"%s\" is wrong, expected %s\n", option, value, expected);
+	return false;
+}
+
+static bool parse_number(const char *option, const char *text, uint64_t max, uint64_t *out)
+{
+	char *end = NULL;
+
+	if (*text < '0' || *text > '9')
+		return complain(option, text, "a number");
+	*out = strtoull(text, &end, 10);
+	if (*end || *out > max)
+		return complain(option, text, "a number that is not that large");
+	return true;
+}
+
+/* The next free place of a list, or -1 after a message */
+static int list_next(const char *option, unsigned *n)
+{
+	if (*n == REPLAY_MAX_LIST) {
+		fprintf(stderr, "replay: %s: more than %d times\n", option, REPLAY_MAX_LIST);
+		return -1;
+	}
+	return (int)(*n)++;
+}
+
+static bool add_text(const char *option, const char *list[], unsigned *n, const char *text)
+{
+	int i = list_next(option, n);
+
+	if (i < 0)
+		return false;
+	list[i] = text;
+	return true;
+}
+
+static bool add_lan(struct replay_options *options, const char *text)
+{
+	int i = list_next("--lan", &options->n_lan);
+
+	if (i < 0)
+		return false;
+	return flow_net_parse(text, &options->lan[i]) || complain("--lan", text, "a network without host bits");
+}
+
+static bool add_router(struct replay_options *options, const char *text)
+{
+	int i = list_next("--router", &options->n_router);
+
+	if (i < 0)
+		return false;
+	return flow_addr_parse(text, &options->router[i]) || complain("--router", text, "an address");
+}
+
+static bool parse_one(struct replay_options *options, int option)
+{
+	switch (option) {
+	case OPT_LAN:
+		return add_lan(options, optarg);
+	case OPT_ROUTER:
+		return add_router(options, optarg);
+	case OPT_INTERFACE:
+		options->interface = optarg;
+		return true;
+	case OPT_DOWN:
+		return add_text("--down", options->down, &options->n_down, optarg);
+	case OPT_DELAY:
+		return parse_number("--delay", optarg, 3600000, &options->delay);
+	case OPT_TIMEOUT:
+		return add_text("--timeout", options->timeouts, &options->n_timeouts, optarg);
+	case OPT_SEED:
+		return parse_number("--seed", optarg, UINT64_MAX, &options->seed);
+	case OPT_FLOWS:
+		options->list_flows = true;
+		return true;
+	case OPT_JSON:
+		options->json = true;
+		return true;
+	case 'n':
+		return parse_number("-n", optarg, UINT64_MAX, &options->limit);
+	case 'q':
+		options->quiet = true;
+		return true;
+	case 'h':
+		fputs(usage, stdout);
+		exit(EXIT_SUCCESS);
+	case 'V':
+		puts("replay (nfq-balancer) " NFQB_VERSION);
+		exit(EXIT_SUCCESS);
+	default: /* getopt_long() has said what is wrong */
+		return false;
+	}
+}
+
+bool replay_options_parse(struct replay_options *options, int argc, char **argv)
+{
+	int option;
+	int arguments;
+
+	while ((option = getopt_long(argc, argv, "n:qhV", long_options, NULL)) != -1) {
+		if (!parse_one(options, option))
+			return false;
+	}
+	arguments = argc - optind;
+	if (arguments != (options->list_flows ? 1 : 2)) {
+		fprintf(stderr, "replay: expected %s (see replay --help)\n",
+			options->list_flows ? "a capture" : "a configuration and a capture");
+		return false;
+	}
+	options->config = options->list_flows ? NULL : argv[optind];
+	options->capture = argv[argc - 1];
+	return true;
+}
