@@ -11,9 +11,14 @@
 
 #include <event2/event.h>
 
+#include "nfq-balancer/kernel.h"
 #include "nfq-balancer/links.h"
 #include "nfq-balancer/worker.h"
 #include "policy/config_file.h"
+
+struct control;
+struct rtnl;
+struct sampler;
 
 enum commit_path {
 	COMMIT_VERDICT, /* NFQA_CT: the verdict carries the conntrack mark */
@@ -26,15 +31,34 @@ struct daemon {
 	struct link_runtime runtime;
 	struct links links;
 	struct sticky *sticky;
-	struct worker **workers;
+	struct worker *workers[CONFIG_MAX_QUEUES];
 	unsigned n_workers;
+	struct worker_shared shared; /* what the workers read: snapshot, hash key */
+	struct rtnl *rtnl;
+	struct event *events[8]; /* timers, signals, rtnetlink */
+	unsigned n_events;
+	struct control *control;
+	int queues_fd; /* /proc/net/netfilter/nfnetlink_queue, or -1 */
+	bool rules_active; /* as last looked at */
+	bool failed; /* left because a worker could not go on */
 	enum commit_path commit;
-	uint64_t hash_key[2];
 	uint64_t started; /* CLOCK_REALTIME, seconds */
 	uint64_t policy_loaded; /* CLOCK_REALTIME, seconds */
 	unsigned reloads; /* successful ones since the start */
 	char *last_error; /* of the last failed reload, or NULL */
+	struct sampler *sampler; /* set by sampler_new(); NULL before */
 };
+
+/* Make a daemon of a checked configuration (taken, also on failure), in the order that main()
+ * shows. Each step returns false with one line in `error`. */
+bool daemon_init(struct daemon *daemon, struct config *config, char *error, size_t size);
+/* `forced`: -1 to probe, else enum commit_path */
+bool daemon_open_kernel(struct daemon *daemon, int forced, char *error, size_t size);
+bool daemon_start(struct daemon *daemon, char *error, size_t size);
+/* Serve until SIGTERM or SIGINT; then let the queues run dry */
+void daemon_run(struct daemon *daemon);
+void daemon_stop(struct daemon *daemon);
+void daemon_free(struct daemon *daemon);
 
 /* Read the configuration again and publish it. False: `errors` says why, the running
  * policy stays. Weights, states and schedulers set at runtime survive unless the
@@ -44,23 +68,7 @@ bool daemon_reload(struct daemon *daemon, struct config_messages *errors);
 /* Is the configuration on disk still what runs? Reads the files. */
 bool daemon_file_unchanged(const struct daemon *daemon);
 
-/* What the kernel says about the queues, summed (/proc/net/netfilter/nfnetlink_queue, opened as root) */
-struct kernel_queues {
-	bool known;
-	uint64_t waiting; /* packets queued now */
-	uint64_t dropped; /* queue_dropped + user_dropped: lost */
-};
 struct kernel_queues daemon_kernel_queues(const struct daemon *daemon);
-
-/* What the rules script left and what its counters say */
-struct kernel_rules {
-	bool active; /* rules.state exists */
-	bool same_policy; /* made from the running configuration's mask, links, queues */
-	char backend[24]; /* "nft", "nft+iptables", "iptables-nft", "iptables-legacy" */
-	bool counted; /* the fields below are known (nft backends) */
-	uint64_t decided[CONFIG_MAX_LINKS]; /* flows that the daemon decided, by link index */
-	uint64_t fallback[CONFIG_MAX_LINKS]; /* flows that the kernel's fallback decided */
-};
 struct kernel_rules daemon_kernel_rules(const struct daemon *daemon);
 
 /* Values set at runtime (nfq-balancer/overrides.c): weights, link states, schedulers
@@ -74,12 +82,10 @@ bool overrides_differ(const struct daemon *daemon);
 
 /* The control socket (nfq-balancer/control.c). Opened before privileges are dropped;
  * NULL with `error` filled on failure, e.g. when another daemon answers on it. */
-struct control;
 struct control *control_open(struct daemon *daemon, char *error, size_t size);
 void control_close(struct control *control);
 
 /* Rates and shares (nfq-balancer/sampler.c): call once a second from a timer */
-struct sampler;
 struct sampler *sampler_new(struct daemon *daemon);
 void sampler_tick(struct sampler *sampler, uint64_t now_ms);
 void sampler_free(struct sampler *sampler);

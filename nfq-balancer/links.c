@@ -9,6 +9,26 @@
 #include "nfq-balancer/links.h"
 #include "nfq-balancer/log.h"
 
+static void publish_family(struct links *links, int family)
+{
+	uint64_t usable = 0;
+
+	for (size_t i = 0; i < links->config->n_links; i++) {
+		const struct link_status *status = &links->status[i];
+		bool forced = status->admin == LINK_ADMIN_UP;
+
+		if (status->state == LINK_UP && (forced || !status->missing[family == 6]))
+			usable |= UINT64_C(1) << i;
+	}
+	link_runtime_set_usable(links->runtime, family, usable);
+}
+
+static void publish(struct links *links)
+{
+	publish_family(links, 4);
+	publish_family(links, 6);
+}
+
 void links_init(struct links *links, const struct config *config, struct link_runtime *runtime)
 {
 	memset(links, 0, sizeof(*links));
@@ -18,21 +38,20 @@ void links_init(struct links *links, const struct config *config, struct link_ru
 		links->status[i].state = LINK_DOWN;
 		snprintf(links->status[i].why, sizeof(links->status[i].why), "interface absent");
 	}
-	atomic_store_explicit(&runtime->usable, 0, memory_order_relaxed);
+	publish(links);
 }
 
-static void publish(struct links *links)
+/* NULL while some family that the link carries has a way out */
+static const char *missing_way(const struct link_config *config, const struct link_status *status)
 {
-	uint64_t usable = 0;
+	bool has4 = config->gateway.kind != GATEWAY_OFF, has6 = config->gateway6.kind != GATEWAY_OFF;
 
-	for (size_t i = 0; i < links->config->n_links; i++) {
-		if (links->status[i].state == LINK_UP)
-			usable |= UINT64_C(1) << i;
-	}
-	atomic_store_explicit(&links->runtime->usable, usable, memory_order_relaxed);
+	if ((has4 && !status->missing[0]) || (has6 && !status->missing[1]))
+		return NULL;
+	return has4 ? status->missing[0] : status->missing[1];
 }
 
-static enum link_state wanted_state(const struct link_status *status)
+static enum link_state wanted_state(const struct link_config *config, const struct link_status *status)
 {
 	switch (status->admin) {
 	case LINK_ADMIN_UP:
@@ -44,24 +63,39 @@ static enum link_state wanted_state(const struct link_status *status)
 	case LINK_ADMIN_AUTO:
 		break;
 	}
-	return status->ifindex && status->carrier && !status->no_gateway ? LINK_UP : LINK_DOWN;
+	return status->ifindex && status->carrier && !missing_way(config, status) ? LINK_UP : LINK_DOWN;
 }
 
 /* Bring the state of one link in line with its inputs; `why` tells what changed them */
 static void settle_state(struct links *links, unsigned link, const char *why)
 {
 	struct link_status *status = &links->status[link];
-	enum link_state wanted = wanted_state(status);
+	enum link_state wanted = wanted_state(&links->config->links[link], status);
 
-	if (wanted == status->state)
-		return;
+	bool changed = wanted != status->state;
+
 	status->state = wanted;
+	publish(links); /* also without a change of state: one of the families may have changed */
+	if (!changed)
+		return;
 	status->changed = (uint64_t)time(NULL);
 	status->changed_once = true;
 	snprintf(status->why, sizeof(status->why), "%s", why);
 	links->generation++;
-	publish(links);
-	log_warning("link %s is %s: %s", links->config->links[link].name, link_state_name(wanted), why);
+	if (wanted == LINK_UP)
+		log_info("link %s is up: %s", links->config->links[link].name, why);
+	else
+		log_warning("link %s is %s: %s", links->config->links[link].name, link_state_name(wanted), why);
+}
+
+void links_started(struct links *links)
+{
+	for (size_t i = 0; i < links->config->n_links; i++) {
+		struct link_status *status = &links->status[i];
+
+		if (status->state == LINK_UP)
+			status->changed_once = false;
+	}
 }
 
 void links_set_weight(struct links *links, unsigned link, uint32_t weight)
@@ -92,10 +126,14 @@ void links_set_interface(struct links *links, unsigned link, int ifindex, bool c
 	settle_state(links, link, why);
 }
 
-void links_set_gateway_known(struct links *links, unsigned link, bool known)
+void links_set_missing(struct links *links, unsigned link, int family, const char *missing)
 {
-	links->status[link].no_gateway = !known;
-	settle_state(links, link, known ? "gateway known" : "no gateway");
+	const char **now = &links->status[link].missing[family == 6];
+
+	if (*now == missing || (*now && missing && !strcmp(*now, missing)))
+		return;
+	*now = missing;
+	settle_state(links, link, missing ? missing : "gateway known");
 }
 
 /* ---- names ---- */

@@ -37,7 +37,7 @@ struct link_status {
 	enum link_admin admin;
 	int ifindex; /* 0: the interface does not exist */
 	bool carrier; /* IFF_UP, IFF_RUNNING and IFF_LOWER_UP */
-	bool no_gateway; /* gateway = "auto", and main has no default route through the interface */
+	const char *missing[2]; /* IPv4, IPv6: why that family has no way out ("no gateway"), or NULL */
 	bool changed_once; /* `changed` and `why` hold a change since the start */
 	uint64_t changed; /* CLOCK_REALTIME seconds */
 	char why[64]; /* "carrier lost", "interface gone", "set down by administrator", ... */
@@ -54,10 +54,14 @@ struct links {
 /* Every link down until its interface is seen */
 void links_init(struct links *links, const struct config *config, struct link_runtime *runtime);
 
+/* The first look at the interfaces is done: links that are up have not changed */
+void links_started(struct links *links);
+
 /* What rtnetlink says: `ifindex` 0 when the interface does not exist */
 void links_set_interface(struct links *links, unsigned link, int ifindex, bool carrier);
-/* Whether a gateway is known for some family that the link carries */
-void links_set_gateway_known(struct links *links, unsigned link, bool known);
+/* What keeps a family from leaving by this link ("no address", "no gateway"), or NULL. A link
+ * is up while one of its families has a way out; new flows of the other avoid it. */
+void links_set_missing(struct links *links, unsigned link, int family, const char *missing);
 
 void links_set_weight(struct links *links, unsigned link, uint32_t weight);
 void links_set_admin(struct links *links, unsigned link, enum link_admin admin);

@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * nfq-balancer/kernel.c - /proc, rules.state and the named counters of nftables
+ */
+#include <arpa/inet.h>
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "nfq-balancer/kernel.h"
+#include "policy/config_print.h"
+
+#define NFT_TABLE "nfq_balancer"
+#define BUFFER 16384
+
+/* ---- queues ---- */
+
+int kernel_queues_open(void)
+{
+	return open("/proc/net/netfilter/nfnetlink_queue", O_RDONLY | O_CLOEXEC);
+}
+
+struct kernel_queues kernel_queues_read(int fd, unsigned first, unsigned count)
+{
+	struct kernel_queues out = { .known = false };
+	char text[BUFFER];
+	ssize_t got = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
+	char *rest = text, *line;
+
+	if (got < 0)
+		return out;
+	text[got] = '\0';
+	out.known = true;
+	while ((line = strsep(&rest, "\n"))) {
+		unsigned number, waiting, dropped, user_dropped;
+
+		/* number portid waiting copy_mode copy_range queue_dropped user_dropped sequence 1 */
+		if (sscanf(line, "%u %*u %u %*u %*u %u %u", &number, &waiting, &dropped, &user_dropped) != 4)
+			continue;
+		if (number < first || number >= first + count)
+			continue;
+		out.waiting += waiting;
+		out.dropped += (uint64_t)dropped + user_dropped;
+	}
+	return out;
+}
+
+/* ---- rules.state ---- */
+
+static FILE *open_state(const struct config *config)
+{
+	char path[4096];
+
+	if (snprintf(path, sizeof(path), "%s/rules.state", config->run_directory) >= (int)sizeof(path))
+		return NULL;
+	return fopen(path, "re");
+}
+
+bool kernel_rules_active(const struct config *config)
+{
+	FILE *file = open_state(config);
+
+	if (file)
+		fclose(file);
+	return file != NULL;
+}
+
+static void read_state(const struct config *config, struct kernel_rules *out)
+{
+	FILE *file = open_state(config);
+	uint64_t checksum = 0;
+	char line[256];
+
+	if (!file)
+		return;
+	out->active = true;
+	while (fgets(line, sizeof(line), file)) {
+		sscanf(line, "backend %23s", out->backend);
+		sscanf(line, "checksum %" SCNx64, &checksum);
+	}
+	fclose(file);
+	out->same_policy = checksum == config_rules_checksum(config);
+}
+
+/* ---- counters ---- */
+
+struct object {
+	const char *name;
+	uint64_t packets;
+};
+
+struct counters {
+	const struct config *config;
+	struct kernel_rules *out;
+};
+
+static int keep_packets(const struct nlattr *attr, void *data)
+{
+	uint64_t *packets = data;
+
+	if (mnl_attr_get_type(attr) == NFTA_COUNTER_PACKETS && mnl_attr_get_payload_len(attr) == sizeof(uint64_t))
+		*packets = be64toh(mnl_attr_get_u64(attr));
+	return MNL_CB_OK;
+}
+
+static int keep_object(const struct nlattr *attr, void *data)
+{
+	struct object *object = data;
+
+	if (mnl_attr_get_type(attr) == NFTA_OBJ_NAME)
+		object->name = mnl_attr_get_str(attr);
+	else if (mnl_attr_get_type(attr) == NFTA_OBJ_DATA)
+		mnl_attr_parse_nested(attr, keep_packets, &object->packets);
+	return MNL_CB_OK;
+}
+
+static int read_counter(const struct nlmsghdr *message, void *data)
+{
+	const struct counters *counters = data;
+	struct object object = { .name = "" };
+	unsigned id;
+
+	mnl_attr_parse(message, sizeof(struct nfgenmsg), keep_object, &object);
+	bool decided = sscanf(object.name, "decided_%u", &id) == 1;
+
+	if (!decided && sscanf(object.name, "fallback_%u", &id) != 1)
+		return MNL_CB_OK;
+	int link = config_link_by_id(counters->config, id);
+
+	if (link < 0)
+		return MNL_CB_OK;
+	counters->out->counted = true;
+	if (decided)
+		counters->out->decided[link] = object.packets;
+	else
+		counters->out->fallback[link] = object.packets;
+	return MNL_CB_OK;
+}
+
+static struct nlmsghdr *put_dump_request(void *buffer)
+{
+	struct nlmsghdr *message = mnl_nlmsg_put_header(buffer);
+	struct nfgenmsg *header;
+
+	message->nlmsg_type = (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETOBJ;
+	message->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	message->nlmsg_seq = 1;
+	header = mnl_nlmsg_put_extra_header(message, sizeof(*header));
+	header->nfgen_family = NFPROTO_INET;
+	header->version = NFNETLINK_V0;
+	mnl_attr_put_strz(message, NFTA_OBJ_TABLE, NFT_TABLE);
+	mnl_attr_put_u32(message, NFTA_OBJ_TYPE, htonl(NFT_OBJECT_COUNTER));
+	return message;
+}
+
+static void read_counters(const struct config *config, struct kernel_rules *out)
+{
+	_Alignas(struct nlmsghdr) char buffer[BUFFER];
+	struct mnl_socket *socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+	const struct nlmsghdr *message = put_dump_request(buffer);
+	struct counters counters = { config, out };
+	int more = 1;
+
+	if (!socket)
+		return;
+	if (mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0 ||
+	    mnl_socket_sendto(socket, message, message->nlmsg_len) < 0)
+		more = 0;
+	while (more > 0) {
+		ssize_t got = mnl_socket_recvfrom(socket, buffer, sizeof(buffer));
+
+		more = got < 0 ? -1 : mnl_cb_run(buffer, (size_t)got, 1, 0, read_counter, &counters);
+	}
+	mnl_socket_close(socket);
+}
+
+struct kernel_rules kernel_rules_read(const struct config *config)
+{
+	struct kernel_rules out = { .active = false };
+
+	read_state(config, &out);
+	if (!strncmp(out.backend, "nft", 3))
+		read_counters(config, &out);
+	return out;
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * nfq-balancer/kernel.h - what the kernel and the rules script say about the queues
+ *
+ * Reads only. Control thread only; each call costs one small file or one netlink dump.
+ */
+#ifndef NFQB_KERNEL_H
+#define NFQB_KERNEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "policy/config.h"
+
+/* /proc/net/netfilter/nfnetlink_queue is readable for root only: open it before dropping
+ * privileges. -1 with errno. */
+int kernel_queues_open(void);
+
+struct kernel_queues {
+	bool known;
+	uint64_t waiting; /* packets queued now */
+	uint64_t dropped; /* queue_dropped + user_dropped: lost */
+};
+
+/* Summed over queues first .. first + count - 1 */
+struct kernel_queues kernel_queues_read(int fd, unsigned first, unsigned count);
+
+struct kernel_rules {
+	bool active; /* rules.state exists */
+	bool same_policy; /* made from what the running configuration says */
+	char backend[24]; /* "nft", "nft+iptables", "iptables-nft", "iptables-legacy" */
+	bool counted; /* the fields below are known (nft backends) */
+	uint64_t decided[CONFIG_MAX_LINKS]; /* flows that the daemon decided, by link index */
+	uint64_t fallback[CONFIG_MAX_LINKS]; /* flows that the kernel's fallback decided */
+};
+
+/* rules.state alone */
+bool kernel_rules_active(const struct config *config);
+/* rules.state and the counters of table inet nfq_balancer */
+struct kernel_rules kernel_rules_read(const struct config *config);
+
+#endif

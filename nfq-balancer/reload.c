@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * nfq-balancer/reload.c - a new policy in place of the running one
+ *
+ * Parsed, checked and compiled completely before anything changes; then one pointer
+ * is published, and the old snapshot is freed after every worker has passed between
+ * two batches (liburcu, QSBR; a worker that waits for packets is never waited for).
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <urcu-qsbr.h>
+
+#include "nfq-balancer/daemon.h"
+#include "nfq-balancer/log.h"
+#include "nfq-balancer/notify.h"
+#include "nfq-balancer/snapshot.h"
+
+static void publish(struct daemon *daemon, struct snapshot *next)
+{
+	struct snapshot *before = atomic_load(&daemon->shared.snapshot);
+
+	atomic_store_explicit(&daemon->shared.snapshot, next, memory_order_release);
+	daemon->policy = next->policy;
+	daemon->links.config = policy_config(next->policy);
+	overrides_inherit(daemon, policy_config(before->policy), policy_config(next->policy));
+	urcu_qsbr_synchronize_rcu();
+	snapshot_free(before);
+}
+
+static void remember_error(struct daemon *daemon, const struct config_messages *errors)
+{
+	free(daemon->last_error);
+	daemon->last_error = errors->n ? strdup(errors->text[0]) : NULL;
+}
+
+static bool reload(struct daemon *daemon, struct config_messages *errors)
+{
+	const struct config *running = policy_config(daemon->policy);
+	struct config_messages warnings = { NULL, 0 };
+	struct config *config = config_load(running->file, errors, &warnings);
+
+	for (size_t i = 0; i < warnings.n; i++)
+		log_warning("%s", warnings.text[i]);
+	config_messages_free(&warnings);
+	if (!config)
+		return false;
+	if (!config_inherit(config, running, errors)) {
+		config_free(config);
+		return false;
+	}
+	struct policy *policy = policy_compile(config);
+	struct snapshot *next = policy ? snapshot_new(policy) : NULL;
+
+	if (!next)
+		return false;
+	log_set_level(config->log_level);
+	publish(daemon, next);
+	return true;
+}
+
+bool daemon_reload(struct daemon *daemon, struct config_messages *errors)
+{
+	notify_send("RELOADING=1");
+	bool good = reload(daemon, errors);
+
+	remember_error(daemon, errors);
+	for (size_t i = 0; i < errors->n; i++)
+		log_error("%s", errors->text[i]);
+	if (good) {
+		daemon->reloads++;
+		daemon->policy_loaded = (uint64_t)time(NULL);
+		log_info("configuration read again");
+	}
+	notify_send("READY=1");
+	return good;
+}
+
+bool daemon_file_unchanged(const struct daemon *daemon)
+{
+	const struct config *running = policy_config(daemon->policy);
+	struct config_messages errors = { NULL, 0 }, warnings = { NULL, 0 };
+	struct config *now = config_load(running->file, &errors, &warnings);
+	bool same = now && now->checksum == running->checksum;
+
+	config_free(now);
+	config_messages_free(&errors);
+	config_messages_free(&warnings);
+	return same;
+}

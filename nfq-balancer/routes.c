@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * nfq-balancer/routes.c - wanted routes and rules of a link against the present ones
+ *
+ * Each look gathers what is wanted from the interface's addresses and main's default
+ * route, reads what is there, and changes only the difference, so that looking once
+ * too often costs nothing and an event lost is made good by the next look.
+ */
+#include <linux/rtnetlink.h>
+#include <string.h>
+
+#include "nfq-balancer/log.h"
+#include "nfq-balancer/routes.h"
+
+#define MAX_OBJECTS 64 /* addresses, routes or rules of one link */
+
+struct list {
+	struct rtnl_object at[MAX_OBJECTS];
+	unsigned n;
+};
+
+struct look {
+	struct rtnl *rtnl;
+	const struct config *config;
+	const struct link_config *link;
+	int ifindex;
+	int family;
+	struct list addresses;
+	struct list wanted, present; /* routes, then rules */
+	bool has_way; /* a default route is wanted, its gateway known */
+};
+
+static void append(struct list *list, const struct rtnl_object *object)
+{
+	if (list->n < MAX_OBJECTS)
+		list->at[list->n++] = *object;
+}
+
+/* ---- what is there ---- */
+
+static void keep_address(const struct rtnl_object *object, void *data)
+{
+	struct look *look = data;
+
+	if (object->family == look->family && object->global)
+		append(&look->addresses, object);
+}
+
+static void keep_own_route(const struct rtnl_object *object, void *data)
+{
+	struct look *look = data;
+
+	if (object->protocol == RTNL_PROTOCOL && object->unicast)
+		append(&look->present, object);
+}
+
+static void keep_own_rule(const struct rtnl_object *object, void *data)
+{
+	struct look *look = data;
+
+	if (object->protocol == RTNL_PROTOCOL && object->table == look->link->table && object->bits &&
+	    object->priority == look->config->rule_preference + ROUTES_RULE_FROM)
+		append(&look->present, object);
+}
+
+/* main's default route through the interface, the one with the lowest metric */
+static void keep_best_default(const struct rtnl_object *object, void *data)
+{
+	struct list *best = data;
+
+	if (object->bits || !object->unicast || object->protocol == RTNL_PROTOCOL)
+		return;
+	if (best->n && best->at[0].priority <= object->priority)
+		return;
+	best->at[0] = *object;
+	best->n = 1;
+}
+
+/* ---- what is wanted ---- */
+
+static bool want_default(struct look *look)
+{
+	const struct gateway *gateway = look->family == 6 ? &look->link->gateway6 : &look->link->gateway;
+	struct rtnl_object route = {
+		.kind = RTNL_ROUTE,
+		.family = (uint8_t)look->family,
+		.ifindex = look->ifindex,
+		.table = look->link->table,
+	};
+	struct list best = { .n = 0 };
+
+	if (gateway->kind == GATEWAY_ADDRESS) {
+		route.has_gateway = true;
+		route.gateway = gateway->addr;
+	} else if (gateway->kind == GATEWAY_AUTO) {
+		rtnl_routes(look->rtnl, look->family, RT_TABLE_MAIN, look->ifindex, keep_best_default, &best);
+		if (!best.n)
+			return false;
+		route.has_gateway = best.at[0].has_gateway;
+		route.gateway = best.at[0].gateway;
+	}
+	append(&look->wanted, &route);
+	return true;
+}
+
+static void clear_host_bits(struct flow_addr *addr, unsigned bits)
+{
+	for (unsigned i = bits; i < 128; i++)
+		addr->b[i / 8] &= (uint8_t)~(0x80 >> i % 8);
+}
+
+static void want_connected(struct look *look)
+{
+	unsigned full = look->family == 6 ? 128 : 32;
+
+	for (unsigned i = 0; i < look->addresses.n; i++) {
+		const struct rtnl_object *address = &look->addresses.at[i];
+		struct rtnl_object route = {
+			.kind = RTNL_ROUTE,
+			.family = address->family,
+			.ifindex = look->ifindex,
+			.table = look->link->table,
+			.addr = address->addr,
+			.bits = address->bits,
+		};
+
+		if (address->bits >= full)
+			continue;
+		clear_host_bits(&route.addr, address->bits + (128 - full));
+		append(&look->wanted, &route);
+	}
+}
+
+static void want_rules(struct look *look)
+{
+	const struct link_config *link = look->link;
+
+	for (unsigned i = 0; i < look->addresses.n; i++) {
+		const struct rtnl_object *address = &look->addresses.at[i];
+		struct rtnl_object rule = {
+			.kind = RTNL_RULE,
+			.family = address->family,
+			.table = link->table,
+			.priority = look->config->rule_preference + ROUTES_RULE_FROM,
+			.addr = address->addr,
+			.bits = address->family == 6 ? 128 : 32,
+		};
+
+		/* several links on one interface: each has its own address there */
+		if (link->has_address && memcmp(&link->address, &address->addr, sizeof(link->address)) != 0)
+			continue;
+		append(&look->wanted, &rule);
+	}
+}
+
+/* ---- the difference ---- */
+
+static bool same_target(const struct rtnl_object *a, const struct rtnl_object *b)
+{
+	return a->bits == b->bits && a->table == b->table && memcmp(&a->addr, &b->addr, sizeof(a->addr)) == 0;
+}
+
+static bool same_route(const struct rtnl_object *a, const struct rtnl_object *b)
+{
+	return same_target(a, b) && a->ifindex == b->ifindex && a->has_gateway == b->has_gateway &&
+	       (!a->has_gateway || memcmp(&a->gateway, &b->gateway, sizeof(a->gateway)) == 0);
+}
+
+typedef bool same_function(const struct rtnl_object *a, const struct rtnl_object *b);
+
+static bool listed(const struct list *list, const struct rtnl_object *object, same_function *same)
+{
+	for (unsigned i = 0; i < list->n; i++) {
+		if (same(&list->at[i], object))
+			return true;
+	}
+	return false;
+}
+
+typedef int change_function(struct rtnl *rtnl, const struct rtnl_object *object);
+
+static void change(struct look *look, change_function *function, const struct rtnl_object *object, const char *what)
+{
+	char addr[FLOW_ADDR_STRLEN];
+	int failed = function(look->rtnl, object);
+
+	if (failed)
+		log_warning("link %s: cannot %s %s/%u in table %u: %s", look->link->name, what,
+			    flow_addr_str(&object->addr, addr), object->bits, object->table, strerror(failed));
+	else
+		log_info("link %s: %s %s/%u in table %u", look->link->name, what, flow_addr_str(&object->addr, addr),
+			 object->bits, object->table);
+}
+
+/* Remove first: an IPv6 default through an old gateway would stay beside the new one */
+static void apply_routes(struct look *look)
+{
+	for (unsigned i = 0; i < look->present.n; i++) {
+		const struct rtnl_object *route = &look->present.at[i];
+
+		if (route->ifindex == look->ifindex && !listed(&look->wanted, route, same_route))
+			change(look, rtnl_route_delete, route, "remove route");
+	}
+	for (unsigned i = 0; i < look->wanted.n; i++) {
+		if (!listed(&look->present, &look->wanted.at[i], same_route))
+			change(look, rtnl_route_replace, &look->wanted.at[i], "set route");
+	}
+}
+
+static void apply_rules(struct look *look)
+{
+	for (unsigned i = 0; i < look->wanted.n; i++) {
+		if (!listed(&look->present, &look->wanted.at[i], same_target))
+			change(look, rtnl_rule_add, &look->wanted.at[i], "add rule from");
+	}
+	for (unsigned i = 0; i < look->present.n; i++) {
+		if (!listed(&look->wanted, &look->present.at[i], same_target))
+			change(look, rtnl_rule_delete, &look->present.at[i], "remove rule from");
+	}
+}
+
+/* ---- one look ---- */
+
+static const char *sync_family(struct look *look, bool active)
+{
+	const struct nat *nat = look->family == 6 ? &look->link->nat6 : &look->link->nat;
+	const char *missing = NULL;
+
+	look->addresses.n = look->wanted.n = look->present.n = 0;
+	rtnl_addresses(look->rtnl, look->ifindex, keep_address, look);
+	if (!look->addresses.n && nat->kind == NAT_MASQUERADE)
+		missing = "no address";
+	if (!want_default(look))
+		missing = missing ? missing : "no gateway";
+	want_connected(look);
+	if (!active)
+		return missing;
+	if (rtnl_routes(look->rtnl, look->family, look->link->table, 0, keep_own_route, look))
+		apply_routes(look);
+	look->wanted.n = look->present.n = 0;
+	want_rules(look);
+	if (rtnl_rules(look->rtnl, look->family, keep_own_rule, look))
+		apply_rules(look);
+	return missing;
+}
+
+static void sync_group(struct rtnl *rtnl, const struct link_config *link, const struct rtnl_object *interface)
+{
+	if (interface->group == RTNL_LINK_GROUP)
+		return;
+	if (interface->group == 0)
+		rtnl_set_group(rtnl, interface->ifindex, RTNL_LINK_GROUP);
+	else
+		log_warning("link %s: %s is in interface group %u: routes through it count as inner ones", link->name,
+			    link->interface, interface->group);
+}
+
+void routes_sync_link(struct rtnl *rtnl, struct links *links, unsigned link, bool active)
+{
+	const struct link_config *config = &links->config->links[link];
+	struct look look = { .rtnl = rtnl, .config = links->config, .link = config };
+	struct rtnl_object interface;
+
+	if (!rtnl_interface(rtnl, config->interface, 0, &interface)) {
+		links_set_interface(links, link, 0, false);
+		return;
+	}
+	look.ifindex = interface.ifindex;
+	if (active)
+		sync_group(rtnl, config, &interface);
+	/* routes need the interface up; carrier may come and go above them */
+	for (int family = 4; family <= 6 && interface.up; family += 2) {
+		const struct gateway *gateway = family == 6 ? &config->gateway6 : &config->gateway;
+
+		look.family = family;
+		if (gateway->kind != GATEWAY_OFF)
+			links_set_missing(links, link, family, sync_family(&look, active));
+	}
+	/* last, so that a link is up only when its routes are */
+	links_set_interface(links, link, interface.ifindex, interface.carrier);
+}
+
+static bool concerned(const struct link_config *config, const struct link_status *status,
+		      const struct rtnl_object *object)
+{
+	switch (object->kind) {
+	case RTNL_INTERFACE: /* a rename shows in the index, a new interface in the name */
+		return object->ifindex == status->ifindex || !strcmp(object->name, config->interface);
+	case RTNL_ADDRESS:
+		return object->ifindex == status->ifindex;
+	case RTNL_ROUTE:
+		if (object->table == config->table)
+			return object->gone;
+		/* output interface 0: a multipath route, which may be anybody's */
+		return object->table == RT_TABLE_MAIN && object->bits == 0 &&
+		       (object->ifindex == 0 || object->ifindex == status->ifindex);
+	case RTNL_RULE:
+		break;
+	}
+	return false;
+}
+
+uint64_t routes_concerned(const struct links *links, const struct rtnl_object *object)
+{
+	uint64_t found = 0;
+
+	for (size_t i = 0; i < links->config->n_links; i++) {
+		if (concerned(&links->config->links[i], &links->status[i], object))
+			found |= UINT64_C(1) << i;
+	}
+	return found;
+}
