@@ -134,7 +134,7 @@ class Host:
 
     def address(self, interface, *addresses):
         """Bring an interface up with these addresses ("192.0.2.1/24", "2001:db8::1/64")."""
-        self.ip(f"link set {interface} up",
+        self.ip(f"link set dev {interface} up",
                 *(f"addr add {a} dev {interface}" + (" nodad" if ":" in a else "") for a in addresses))
 
     def sysctl(self, settings):

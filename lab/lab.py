@@ -103,8 +103,8 @@ class Lab:
         """A cable between two hosts; both ends up, no addresses."""
         subprocess.run(["ip", "link", "add", one_interface, "netns", one.netns, "type", "veth",
                         "peer", "name", other_interface, "netns", other.netns], check=True)
-        one.ip(f"link set {one_interface} up")
-        other.ip(f"link set {other_interface} up")
+        one.ip(f"link set dev {one_interface} up")
+        other.ip(f"link set dev {other_interface} up")
 
     def close(self):
         """End every process, remove every host and file. Can be called twice."""
