@@ -155,8 +155,8 @@ class World:
         near, far = f"198.18.{link.id}.1", f"198.18.{link.id}.2"
         near6, far6 = f"2001:db8:eeee:{link.id:x}::1", f"2001:db8:eeee:{link.id:x}::2"
         provider.forward()
-        self.lab.wire(provider, "up", self.internet, link.interface)
-        provider.address("up", f"{near}/24", f"{near6}/64")
+        self.lab.wire(provider, "core", self.internet, link.interface)
+        provider.address("core", f"{near}/24", f"{near6}/64")
         self.internet.address(link.interface, f"{far}/24", f"{far6}/64")
         provider.ip(f"route add default via {far}", f"route add default via {far6}")
         self.internet.ip(f"route add {link.network} via {near}", f"route add {link.prefix} via {near6}")
