@@ -1,0 +1,67 @@
+# shellcheck shell=sh disable=SC2034,SC2154
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# common.sh - messages, temporary files, the lock, the state file
+#
+# rules.state holds `key value` lines: first version, backend, checksum, started
+# (these the daemon reads), then one line for each thing that `stop` has to undo.
+# A line is written before the thing is done, and undoing what was never done is
+# no error; so whatever moment a `start` dies at, `stop` cleans up after it.
+
+PROTOCOL=157
+GROUP=28262 # 0x6e66, "nf"
+
+say() { echo "nfq-balancer-rules: $*"; }
+warn() { echo "nfq-balancer-rules: warning: $*" >&2; }
+die() {
+	echo "nfq-balancer-rules: $*" >&2
+	exit 1
+}
+emit() { printf '%s\n' "$*"; }
+
+need_root() {
+	[ "$(id -u)" = 0 ] || die "must be run as root (it changes the network's rules)"
+}
+
+# A private directory for texts on their way to the kernel; removed at exit
+make_work() {
+	work=$(mktemp -d "${TMPDIR:-/tmp}/nfq-balancer-rules.XXXXXX") || die "cannot make a temporary directory"
+}
+
+# Where the state is. With a broken or missing configuration `stop` still has to
+# find it: the last start leaves the path beside the default place.
+use_run_directory() {
+	run_directory=$1
+	state=$run_directory/rules.state
+}
+
+# Only one of us at a time in a run directory. Held on descriptor 9 until exit;
+# every child that may outlive us closes it.
+take_lock() {
+	mkdir -p "$run_directory" || die "cannot make the run directory $run_directory"
+	exec 9>"$run_directory/rules.lock" || die "cannot write $run_directory/rules.lock"
+	flock -w "${NFQB_LOCK_WAIT:-30}" 9 || die "another nfq-balancer-rules is at work in $run_directory"
+}
+
+# ---- state file ----
+
+state_active() { [ -s "$state" ]; }
+state_value() { sed -n "s/^$1 //p" "$state" 2>/dev/null | head -n 1; }
+state_lines() { sed -n "s/^$1 //p" "$state" 2>/dev/null; }
+state_add() { printf '%s\n' "$*" >>"$state"; }
+# Add a line unless it is there
+state_note() { grep -qxF -- "$*" "$state" 2>/dev/null || state_add "$@"; }
+
+# Set the one line of a key, or take it away (no value)
+state_set() {
+	key=$1
+	shift
+	{
+		[ $# -eq 0 ] || awk -v key="$key" -v value="$*" '
+			$1 == key { if (!done) print key, value; done = 1; next }
+			{ print }
+			END { if (!done) print key, value }' "$state"
+		[ $# -gt 0 ] || grep -v "^$key " "$state"
+	} >"$state.new"
+	mv -f "$state.new" "$state"
+}

@@ -1,0 +1,506 @@
+# shellcheck shell=sh disable=SC2034,SC2154
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# nft.sh - the ruleset as one nftables table
+#
+# One text serves start and restart: it flushes what is there and fills it again
+# in one transaction. Base chains are the same whatever the configuration says,
+# so that a restart neither deletes one (the kernel would flush every NFQUEUE of
+# the network namespace) nor adds one in front of packets that wait in a queue.
+#
+#   prerouting -151  steer     who is to be decided: mark `waiting`
+#   prerouting -150  queue     waiting -> userspace (backend nft+iptables: in iptables' mangle)
+#   prerouting -149  commit    save the decision, or let the fallback decide
+#   input            proxied   a flow that ended in the router takes no link
+#   forward          settle    another route won: the flow belongs to that interface's link
+#   output -152..-149          the same for the router's own packets
+#   postrouting 99   guard     never out of a link that is not the flow's
+#   postrouting 100  nat
+#
+# Syntax: what nft 1.0.6 accepts. It cannot combine two marks in one statement,
+# so a masked restore is a map to one chain per link.
+
+TABLE='inet nfq_balancer'
+
+quoted_list() {
+	list=
+	for word in "$@"; do list="$list${list:+, }\"$word\""; done
+	echo "{ $list }"
+}
+
+# ct mark -> packet mark, for a settled flow
+nft_known() {
+	emit "	chain known {"
+	printf '		ct mark & %s vmap { ' "$mask"
+	for id in $links; do
+		link_use "$id"
+		printf '%s : goto restore_%s, ' "$l_settled" "$id"
+	done
+	emit "$main : goto restore_main }"
+	emit "	}"
+	for id in $links; do
+		link_use "$id"
+		emit "	chain restore_$id { meta mark set meta mark & $not_mask | $l_settled; }"
+		emit "	chain settle_$id { ct mark set ct mark & $not_mask | $l_settled; }"
+	done
+	emit "	chain restore_main { meta mark set meta mark & $not_mask | $main; }"
+	emit "	chain settle_main { ct mark set ct mark & $not_mask | $main; }"
+}
+
+# What NEW packets must not be: ours to decide only if unicast, routed and of a
+# family that some link carries. Not told apart here: TCP with and without SYN. A
+# TCP packet of an unknown flow without SYN is the middle of a connection that
+# conntrack forgot (`conntrack -F`, a rebooted router). If it went by main, all of
+# these would move to one link; queued, stickiness sends them where they were.
+nft_exceptions() {
+	emit "		ct state != new return"
+	emit "		meta mark & $mask != 0 return"
+	[ "$have4" = 1 ] || emit "		meta nfproto ipv4 return"
+	[ "$have6" = 1 ] || emit "		meta nfproto ipv6 return"
+	emit "		fib daddr type != unicast return"
+	emit "		ip6 daddr fe80::/10 return"
+	emit "		ip6 saddr { fe80::/10, :: } return"
+}
+
+# A source beyond its limit skips the queue: `waiting` in the conntrack mark (of
+# an entry that no other packet can see yet) tells the queue rule so, and the
+# commit chain hands it to the fallback like any other undecided packet.
+nft_limit() {
+	[ "$source_limit" -gt 0 ] || return 0
+	emit "		update @sources4 { ip saddr limit rate over $source_limit/second burst $source_limit packets } jump excess"
+	emit "		update @sources6 { ip6 saddr limit rate over $source_limit/second burst $source_limit packets } jump excess"
+}
+
+nft_from_lan() {
+	emit "	chain from_lan {"
+	[ -z "$helpers" ] || emit "		ct state new jump assign_helper"
+	emit "		ct mark & $mask != { 0, $waiting } goto known"
+	nft_exceptions
+	# A frame that br_netfilter shows us on its way from port to port: its route
+	# leads back into the bridge it came from
+	for interface in $lan; do
+		is_link "$interface" || ! is_bridge "$interface" ||
+			emit "		iifname \"$interface\" fib daddr oifname \"$interface\" return"
+	done
+	nft_limit
+	emit "		meta mark set meta mark & $not_mask | $waiting"
+	emit "	}"
+	emit "	chain excess { ct mark set ct mark & $not_mask | $waiting; }"
+}
+
+# One condition per link of an interface: which of them did this packet come by?
+# Families that a link does not carry are not its business.
+nft_arrivals() {
+	for family in 4 6; do
+		for id in $(links_of "$1" $family); do
+			link_use "$id"
+			here_by="meta nfproto ipv$family"
+			if is_shared "$1"; then
+				case $l_address in
+				-) continue ;;
+				*:*) [ $family = 6 ] || continue; here_by="ip6 daddr $l_address" ;;
+				*) [ $family = 4 ] || continue; here_by="ip daddr $l_address" ;;
+				esac
+			fi
+			emit "		$here_by ct mark & $mask == 0 goto settle_$id"
+		done
+	done
+}
+
+nft_from_link() {
+	number=0
+	for interface in $interfaces; do
+		number=$((number + 1))
+		emit "	chain from_link_$number {"
+		[ -z "$helpers" ] || emit "		ct state new jump assign_helper"
+		emit "		ct state != new return"
+		nft_arrivals "$interface"
+		emit "	}"
+		is_lan "$interface" || continue
+		# Link and LAN at once: what is for the router came by the link, answers
+		# are on their way back, the rest are hosts that want to go out
+		emit "	chain from_both_$number {"
+		emit "		fib daddr type local goto from_link_$number"
+		emit "		ct direction reply return"
+		emit "		goto from_lan"
+		emit "	}"
+	done
+}
+
+nft_steer() {
+	emit "	chain steer {"
+	emit "		type filter hook prerouting priority -151; policy accept;"
+	printf '		iifname vmap { '
+	separator=
+	number=0
+	for interface in $interfaces; do
+		number=$((number + 1))
+		is_lan "$interface" && kind=both || kind=link
+		printf '%s"%s" : goto from_%s_%s' "$separator" "$interface" $kind $number
+		separator=', '
+	done
+	for interface in $lan; do
+		is_link "$interface" || printf '%s"%s" : goto from_lan' "$separator" "$interface"
+	done
+	emit " }"
+	emit "	}"
+}
+
+# The packets that wait for a decision, and only they; a source beyond its limit
+# has `waiting` in the conntrack mark too
+nft_queue() {
+	emit "	chain $1 {"
+	emit "		type filter hook $2 priority -150; policy accept;"
+	if [ "$backend" = nft ]; then
+		if [ "$fallback" = yes ]; then flags='flags bypass '; else flags=; fi
+		if [ "$queue_first" = "$queue_last" ]; then to=$queue_first; else to=$queue_first-$queue_last; fi
+		emit "		meta mark & $mask == $waiting ct mark & $mask == 0 queue ${flags}to $to"
+	fi
+	emit "	}"
+}
+
+# The order of these is the same on every kernel: a mark that the connection has
+# already wins (another packet of it was first), then the daemon's choice, then the
+# fallback. A choice counts once: in the packet that it was made for.
+nft_commit() {
+	emit "	chain commit {"
+	emit "		type filter hook prerouting priority -149; policy accept;"
+	emit "		meta mark & $mask vmap @commits"
+	emit "	}"
+	for id in $links; do
+		link_use "$id"
+		emit "	chain commit_$id {"
+		emit "		ct mark & $mask == $l_settled counter name decided_$id return comment \"the verdict wrote it\""
+		emit "		ct mark & $mask != { 0, $waiting } goto known"
+		emit "		counter name decided_$id goto settle_$id"
+		emit "	}"
+	done
+	emit "	chain commit_main {"
+	emit "		ct mark & $mask != { 0, $waiting } goto known"
+	emit "		goto settle_main"
+	emit "	}"
+	emit "	chain commit_waiting {"
+	emit "		ct mark & $mask != { 0, $waiting } goto known"
+	if [ "$fallback" = yes ]; then
+		emit "		goto fallback"
+	else
+		emit "		drop comment \"nobody decided, and fallback is off\""
+	fi
+	emit "	}"
+}
+
+# Packet mark -> what the commit chain does with it
+nft_commits_map() {
+	emit "	map commits {"
+	emit "		type mark : verdict"
+	printf '		elements = { '
+	for id in $links; do
+		link_use "$id"
+		printf '%s : goto commit_%s, ' "$l_mark" "$id"
+	done
+	emit "$waiting : goto commit_waiting, $main : goto commit_main }"
+	emit "	}"
+}
+
+# One of the links given, by weight, the same way for every packet: "numgen ... vmap"
+nft_pick() {
+	weights_of "$@"
+	if [ "$total" -eq 0 ]; then
+		emit "		goto take_main"
+	elif [ "$total" -le 256 ]; then
+		printf '		numgen inc mod %s vmap { ' "$total"
+		slot=0
+		separator=
+		for id in $(interleave); do
+			printf '%s%s : goto take_%s' "$separator" $slot "$id"
+			separator=', '
+			slot=$((slot + 1))
+		done
+		emit " }"
+	else
+		# too fine to be dealt in turns without long runs
+		printf '		numgen random mod %s vmap { ' "$total"
+		from=0
+		separator=
+		for pair in $weights; do
+			upto=$((from + ${pair#*:} - 1))
+			printf '%s%s-%s : goto take_%s' "$separator" $from $upto "${pair%:*}"
+			separator=', '
+			from=$((upto + 1))
+		done
+		emit " }"
+	fi
+}
+
+nft_fallback() {
+	for id in $links; do
+		link_use "$id"
+		emit "	chain take_$id {"
+		emit "		meta mark set meta mark & $not_mask | $l_mark"
+		emit "		counter name fallback_$id goto settle_$id"
+		emit "	}"
+	done
+	emit "	chain take_main {"
+	emit "		meta mark set meta mark & $not_mask | $main"
+	emit "		goto settle_main"
+	emit "	}"
+	fallback6_plan
+	number=0
+	for prefix in $prefixes6; do
+		number=$((number + 1))
+		emit "	chain fallback6_$number {"
+		eval "nft_pick \$prefix6_links_$number"
+		emit "	}"
+	done
+	emit "	chain fallback6 {"
+	number=0
+	for prefix in $prefixes6; do
+		number=$((number + 1))
+		emit "		ip6 saddr $prefix goto fallback6_$number"
+	done
+	# shellcheck disable=SC2086
+	nft_pick $anywhere6
+	emit "	}"
+	emit "	chain fallback {"
+	emit "		meta nfproto ipv6 goto fallback6"
+	# shellcheck disable=SC2046
+	nft_pick $(carriers 4)
+	emit "	}"
+}
+
+# The router's own packets. Two kinds of chain: in `type route` ones a changed mark
+# routes the packet again, in `type filter` ones it does not.
+nft_own() {
+	emit "	chain own {"
+	emit "		type filter hook output priority -152; policy accept;"
+	emit "		ct mark & $mask != { 0, $waiting } return"
+	emit "		meta mark & $mask != 0 goto own_marked"
+	[ "$local_traffic" != yes ] || nft_own_new
+	emit "	}"
+	# A tunnel's outer packet keeps the mark of the inner one; only a socket that
+	# asked for a mark (SO_MARK) means it
+	emit "	chain own_marked {"
+	emit "		meta l4proto { 4, 41, 47 } meta mark set meta mark & $not_mask return"
+	emit "		socket mark & $mask != 0 return"
+	emit "		meta mark set meta mark & $not_mask"
+	emit "	}"
+	emit "	chain own_restore {"
+	emit "		type route hook output priority -151; policy accept;"
+	emit "		ct mark & $mask != { 0, $waiting, $main } goto known"
+	emit "	}"
+	nft_queue own_queue output
+	emit "	chain own_commit {"
+	emit "		type route hook output priority -149; policy accept;"
+	emit "		meta mark & $mask vmap @commits"
+	emit "	}"
+}
+
+# Only what would leave by main's default link with its address: anything else is
+# bound to somewhere. DHCP is the link's own business.
+nft_own_new() {
+	emit "		ct state != new return"
+	emit "		fib daddr type != unicast return"
+	emit "		ip6 daddr fe80::/10 return"
+	emit "		udp dport { 67, 547 } return"
+	for family in 4 6; do
+		default_link $family || continue
+		for other in $default_others; do
+			emit "		oifname \"$default_if\" $ip saddr $other return"
+		done
+		emit "		oifname \"$default_if\" meta nfproto ipv$family fib saddr . oif type local meta mark set meta mark & $not_mask | $waiting"
+	done
+}
+
+nft_helpers() {
+	[ -n "$helpers" ] || return 0
+	for helper in $helpers; do
+		for where in $(helper_ports "$helper"); do
+			emit "	ct helper ${helper}_${where%:*} { type \"$helper\" protocol ${where%:*}; }"
+		done
+	done
+	emit "	chain assign_helper {"
+	for helper in $helpers; do
+		for where in $(helper_ports "$helper"); do
+			emit "		${where%:*} dport ${where#*:} ct helper set \"${helper}_${where%:*}\""
+		done
+	done
+	emit "	}"
+}
+
+# A new flow was sent to a link (mark without `settled`), but a more specific route
+# of main took it elsewhere: it belongs to the link of the interface it leaves by.
+nft_settle() {
+	emit "	chain moved {"
+	for interface in $interfaces; do
+		first=
+		for id in $links; do
+			link_use "$id"
+			[ "$l_if" != "$interface" ] || [ -n "$first" ] || first=$id
+		done
+		# which of several links it is cannot be seen from the interface: none
+		if is_shared "$interface"; then first=main; fi
+		emit "		oifname \"$interface\" goto settle_$first"
+	done
+	emit "		goto settle_main"
+	emit "	}"
+	for id in $links; do
+		link_use "$id"
+		emit "	chain stays_$id {"
+		emit "		oifname \"$l_if\" return"
+		emit "		goto moved"
+		emit "	}"
+	done
+	emit "	chain settle {"
+	emit "		type filter hook forward priority -149; policy accept;"
+	emit "		meta mark & $mask vmap @stays"
+	emit "	}"
+	emit "	chain proxied {"
+	emit "		type filter hook input priority -149; policy accept;"
+	printf '		meta mark & %s { ' "$mask"
+	separator=
+	for id in $links; do
+		link_use "$id"
+		printf '%s%s' "$separator" "$l_mark"
+		separator=', '
+	done
+	emit " } goto settle_main"
+	emit "	}"
+}
+
+nft_stays_map() {
+	emit "	map stays {"
+	emit "		type mark : verdict"
+	printf '		elements = { '
+	separator=
+	for id in $links; do
+		link_use "$id"
+		printf '%s%s : jump stays_%s' "$separator" "$l_mark" "$id"
+		separator=', '
+	done
+	emit " }"
+	emit "	}"
+}
+
+# Settled flows leave by their own link or not at all: `snat to` would carry the
+# old address onto another link. Flows of `main` may go where main says.
+nft_guard() {
+	emit "	chain guard {"
+	emit "		type filter hook postrouting priority 99; policy accept;"
+	emit "		meta mark & $mask vmap @stays comment \"the router's own first packets\""
+	for interface in $interfaces; do
+		list="0, $waiting, $main"
+		for id in $links; do
+			link_use "$id"
+			[ "$l_if" != "$interface" ] || list="$list, $l_settled"
+		done
+		emit "		oifname \"$interface\" ct mark & $mask != { $list } counter drop"
+	done
+	emit "	}"
+}
+
+nft_nat() {
+	emit "	chain nat {"
+	emit "		type nat hook postrouting priority 100; policy accept;"
+	for family in 4 6; do
+		ip=ip
+		[ $family = 4 ] || ip=ip6
+		for id in $links; do
+			link_use "$id"
+			carries "$id" $family || continue
+			which="oifname \"$l_if\""
+			! is_shared "$l_if" || which="$which ct mark & $mask == $l_settled"
+			eval "nat=\$l_nat$family"
+			case $nat in
+			none) ;;
+			masquerade) emit "		$which meta nfproto ipv$family masquerade" ;;
+			*) emit "		$which meta nfproto ipv$family snat $ip to $nat" ;;
+			esac
+		done
+		for interface in $shared; do
+			emit_shared_nat "$interface" $family
+		done
+	done
+	emit "	}"
+}
+
+# What leaves a shared interface without a link of its own still needs an address
+emit_shared_nat() {
+	for id in $(links_of "$1" "$2"); do
+		eval "nat=\$L${id}_nat$2"
+		[ "$nat" = masquerade ] || continue
+		emit "		oifname \"$1\" meta nfproto ipv$2 ct mark & $mask == { 0, $main } masquerade"
+		return
+	done
+}
+
+# The whole table; the backend says whether the queue stands here
+nft_text() {
+	emit "table $TABLE"
+	emit "flush table $TABLE"
+	[ $# -eq 0 ] || emit "$1"
+	emit "table $TABLE {"
+	for id in $links; do
+		emit "	counter decided_$id { }"
+		emit "	counter fallback_$id { }"
+	done
+	emit "	set sources4 { type ipv4_addr; size 65536; flags dynamic,timeout; timeout 10s; }"
+	emit "	set sources6 { type ipv6_addr; size 65536; flags dynamic,timeout; timeout 10s; }"
+	nft_commits_map
+	nft_stays_map
+	nft_helpers
+	nft_known
+	nft_from_lan
+	nft_from_link
+	nft_steer
+	[ "$backend" != nft ] || nft_queue queue prerouting
+	nft_fallback
+	nft_commit
+	nft_own
+	nft_settle
+	nft_guard
+	nft_nat
+	emit "}"
+}
+
+# ---- applying ----
+
+# What a restart has to take out of the old table first, one command per line:
+# map elements, chains and counters of links that are no more. References to the
+# chains are gone by then: `flush table` has removed every rule, and the maps are
+# emptied before.
+nft_stale() {
+	nft -t list table $TABLE 2>/dev/null >"$work/nft.old" || return 0
+	awk '$1 == "map" || $1 == "set" { print $1, $2 }' "$work/nft.old" |
+		while read -r kind name; do echo "flush $kind $TABLE $name"; done
+	awk '$1 == "chain" { name = $2; base = 0 } $1 == "type" { base = 1 }
+		$1 == "}" && name != "" { if (!base) print name; name = "" }' "$work/nft.old" |
+		while read -r name; do
+			grep -q "^	chain $name {" "$work/nft.new" || echo "delete chain $TABLE $name"
+		done
+	awk '$1 == "counter" && $3 == "{" { print $2 }' "$work/nft.old" |
+		while read -r name; do
+			grep -q "^	counter $name {" "$work/nft.new" || echo "delete counter $TABLE $name"
+		done
+}
+
+nft_apply() {
+	nft_text >"$work/nft.new"
+	nft_text "$(nft_stale)" >"$work/nft.text"
+	nft -f "$work/nft.text" 2>"$work/nft.error" || {
+		sed 's/^/nft: /' "$work/nft.error" >&2
+		return 1
+	}
+}
+
+nft_remove() {
+	nft list table $TABLE >/dev/null 2>&1 || return 0
+	nft delete table $TABLE
+}
+
+# The same text for the same rules, whatever passed through them
+nft_fingerprint() { nft -s -t list table $TABLE 2>/dev/null | cksum; }
+
+nft_counters() {
+	nft list counters table $TABLE 2>/dev/null |
+		awk '$1 == "counter" { split($2, name, "_") } $1 == "packets" { print name[1], name[2], $2 }'
+}

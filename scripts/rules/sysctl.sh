@@ -1,0 +1,88 @@
+# shellcheck shell=sh disable=SC2034,SC2154
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# sysctl.sh - the few kernel settings that steering needs
+#
+# State lines `sysctl PATH OLD NEW` (PATH below /proc/sys). At stop a value goes
+# back only if it is still ours. Turning forwarding on or off makes the kernel
+# change further values; those are recorded as `side PATH OLD NEW` and put back
+# after the switch itself.
+
+sysctl_read() { cat "/proc/sys/$1" 2>/dev/null; }
+sysctl_write() { echo "$2" >"/proc/sys/$1"; } 2>/dev/null
+
+sysctl_set() {
+	old=$(sysctl_read "$1") || return 0
+	[ "$old" != "$2" ] || return 0
+	grep -q "^sysctl $1 " "$state" 2>/dev/null || state_add sysctl "$1" "$old" "$2"
+	sysctl_write "$1" "$2" || {
+		echo "nfq-balancer-rules: cannot write /proc/sys/$1" >&2
+		return 1
+	}
+}
+
+# What switching the forwarding of a family changes besides
+side_values() {
+	for path in /proc/sys/net/ipv"$1"/conf/*/forwarding /proc/sys/net/ipv4/conf/all/accept_redirects; do
+		case $1$path in
+		6*accept_redirects | 6*/conf/all/forwarding) continue ;;
+		esac
+		[ ! -r "$path" ] || echo "${path#/proc/sys/} $(cat "$path")"
+	done
+}
+
+forwarding_on() {
+	family=$1 switch=$2
+	[ "$(sysctl_read "$switch")" = 0 ] || return 0
+	side_values "$family" >"$work/side"
+	sysctl_set "$switch" 1 || return 1
+	while read -r path old; do
+		new=$(sysctl_read "$path")
+		[ "$new" = "$old" ] || grep -q "^side $path " "$state" || state_add side "$path" "$old" "$new"
+	done <"$work/side"
+}
+
+# A router ignores router advertisements unless accept_ra is 2, and forgets the
+# default route that it learnt from one
+keep_advertisements() {
+	[ "$(sysctl_read net/ipv6/conf/all/forwarding)" = 0 ] || return 0
+	for interface in $interfaces; do
+		[ "$(sysctl_read "net/ipv6/conf/$interface/accept_ra")" != 1 ] ||
+			sysctl_set "net/ipv6/conf/$interface/accept_ra" 2 || return 1
+	done
+}
+
+# The kernel takes the higher of all's and the interface's value: 2 (loose) beats 1
+# (strict), so that `all` can stay as it is
+loosen_filters() {
+	for interface in $interfaces; do
+		strict=$(sysctl_read "net/ipv4/conf/$interface/rp_filter") || continue
+		all=$(sysctl_read net/ipv4/conf/all/rp_filter)
+		[ "$all" -le "$strict" ] || strict=$all
+		[ "$strict" != 1 ] || sysctl_set "net/ipv4/conf/$interface/rp_filter" 2 || return 1
+	done
+}
+
+sysctls_set() {
+	if [ "$ip_forward" = set ]; then
+		[ "$have4" = 0 ] || forwarding_on 4 net/ipv4/ip_forward || return 1
+		if [ "$have6" = 1 ]; then
+			keep_advertisements && forwarding_on 6 net/ipv6/conf/all/forwarding || return 1
+		fi
+	fi
+	loosen_filters
+}
+
+# Which of ours still hold is looked at before the first is put back: one write
+# changes others. Interfaces that are gone took their values along.
+sysctls_reset() {
+	for key in sysctl side; do
+		state_lines $key | while read -r path old new; do
+			[ "$(sysctl_read "$path")" != "$new" ] || echo "$path $old"
+		done
+	done >"$work/back"
+	while read -r path old; do
+		[ ! -e "/proc/sys/$path" ] || [ "$(sysctl_read "$path")" = "$old" ] || sysctl_write "$path" "$old" ||
+			warn "cannot put back /proc/sys/$path to $old"
+	done <"$work/back"
+}
