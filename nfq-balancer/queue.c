@@ -101,8 +101,8 @@ int queue_probe_conntrack(unsigned number)
 	struct nlmsghdr *message = put_config(buffer, number, 1);
 
 	put_flags(message, NFQA_CFG_F_CONNTRACK, NFQA_CFG_F_CONNTRACK);
-	if (talk(socket, message) == 0 || errno == ENODEV)
-		answer = 1;
+	if (talk(socket, message) == 0 || errno == ENODEV || errno == EPERM)
+		answer = 1; /* EPERM: it exists and is somebody else's, which queue_open() will say better */
 	else if (errno == EOPNOTSUPP)
 		answer = 0;
 	int saved = errno;
@@ -141,19 +141,33 @@ static void point_vectors(struct queue *queue)
 	}
 }
 
-static void explain_bind(int number, int why, char *error, size_t size)
+/* Port id of whoever holds the queue, usually its process id; 0: unknown */
+static unsigned holder(unsigned number)
 {
-	if (why == EPERM)
-		/* the same answer for both; which one it was, the caller's capabilities tell */
+	FILE *file = fopen("/proc/net/netfilter/nfnetlink_queue", "re");
+	unsigned listed, portid, found = 0;
+	char line[256];
+
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "%u %u", &listed, &portid) == 2 && listed == number)
+			found = portid;
+	}
+	if (file)
+		fclose(file);
+	return found;
+}
+
+static void explain_bind(unsigned number, int why, char *error, size_t size)
+{
+	if (why == EPERM || why == EBUSY)
 		snprintf(error, size,
-			 "queue %d: not permitted: another program holds it (see /proc/net/netfilter/nfnetlink_queue), "
-			 "or CAP_NET_ADMIN is missing (start as root)",
-			 number);
+			 "queue %u is held by another program (netlink port %u, usually its process id): end it, or choose "
+			 "other numbers with queue = in the configuration",
+			 number, holder(number));
 	else if (why == EINVAL || why == EOPNOTSUPP || why == EPROTONOSUPPORT)
-		snprintf(error, size, "queue %d: this kernel has no nfnetlink_queue (CONFIG_NETFILTER_NETLINK_QUEUE)",
-			 number);
+		snprintf(error, size, "queue %u: this kernel has no nfnetlink_queue (CONFIG_NETFILTER_NETLINK_QUEUE)", number);
 	else
-		snprintf(error, size, "queue %d: %s", number, strerror(why));
+		snprintf(error, size, "queue %u: %s", number, strerror(why));
 }
 
 struct queue *queue_open(unsigned number, unsigned length, bool fail_open, char *error, size_t size)
@@ -171,7 +185,7 @@ struct queue *queue_open(unsigned number, unsigned length, bool fail_open, char 
 	if (queue->socket)
 		queue->fd = mnl_socket_get_fd(queue->socket);
 	if (!queue->socket || !size_socket(queue, length) || !bind_queue(queue, length, fail_open)) {
-		explain_bind((int)number, errno, error, size);
+		explain_bind(number, errno, error, size);
 		queue_close(queue);
 		return NULL;
 	}

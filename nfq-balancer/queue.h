@@ -32,7 +32,7 @@ struct queue_packet {
 };
 
 /* Can a verdict carry the conntrack mark on this kernel? Asks without creating a queue.
- * 1: yes, 0: no, -1: errno (EPERM: no CAP_NET_ADMIN). */
+ * 1: yes, 0: no, -1: errno. The caller has CAP_NET_ADMIN. */
 int queue_probe_conntrack(unsigned number);
 
 /* Bind queue `number`. NULL with one line in `error`: taken by another program, no permission, ... */

@@ -122,6 +122,8 @@ static void want_connected(struct look *look)
 			.table = look->link->table,
 			.addr = address->addr,
 			.bits = address->bits,
+			.has_source = true,
+			.source = address->addr,
 		};
 
 		if (address->bits >= full)
@@ -144,6 +146,7 @@ static void want_rules(struct look *look)
 			.priority = look->config->rule_preference + ROUTES_RULE_FROM,
 			.addr = address->addr,
 			.bits = address->family == 6 ? 128 : 32,
+			.unmarked_mask = look->config->mask,
 		};
 
 		/* several links on one interface: each has its own address there */
@@ -157,7 +160,9 @@ static void want_rules(struct look *look)
 
 static bool same_target(const struct rtnl_object *a, const struct rtnl_object *b)
 {
-	return a->bits == b->bits && a->table == b->table && memcmp(&a->addr, &b->addr, sizeof(a->addr)) == 0;
+	/* 0 bits: a default, whose address says nothing */
+	return a->bits == b->bits && a->table == b->table &&
+	       (a->bits == 0 || memcmp(&a->addr, &b->addr, sizeof(a->addr)) == 0);
 }
 
 static bool same_route(const struct rtnl_object *a, const struct rtnl_object *b)

@@ -393,6 +393,8 @@ static struct nlmsghdr *put_route(struct rtnl *rtnl, uint16_t type, uint16_t fla
 		put_addr(message, RTA_DST, route->family, &route->addr);
 	if (route->has_gateway)
 		put_addr(message, RTA_GATEWAY, route->family, &route->gateway);
+	if (route->has_source)
+		put_addr(message, RTA_PREFSRC, route->family, &route->source);
 	mnl_attr_put_u32(message, RTA_OIF, (uint32_t)route->ifindex);
 	if (route->priority)
 		mnl_attr_put_u32(message, RTA_PRIORITY, route->priority);
@@ -421,6 +423,10 @@ static struct nlmsghdr *put_rule(struct rtnl *rtnl, uint16_t type, uint16_t flag
 	mnl_attr_put_u32(message, FRA_TABLE, rule->table);
 	mnl_attr_put_u32(message, FRA_PRIORITY, rule->priority);
 	mnl_attr_put_u8(message, FRA_PROTOCOL, RTNL_PROTOCOL);
+	if (rule->unmarked_mask) {
+		mnl_attr_put_u32(message, FRA_FWMARK, 0);
+		mnl_attr_put_u32(message, FRA_FWMASK, rule->unmarked_mask);
+	}
 	return message;
 }
 

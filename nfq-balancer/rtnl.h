@@ -48,6 +48,9 @@ struct rtnl_object {
 	bool unicast; /* type of the route */
 	bool has_gateway;
 	struct flow_addr gateway;
+	bool has_source; /* preferred source address, only written */
+	struct flow_addr source;
+	uint32_t unmarked_mask; /* RTNL_RULE, only written: for packets whose mark is 0 in this mask */
 };
 
 typedef void rtnl_each(const struct rtnl_object *object, void *data);
