@@ -39,7 +39,7 @@ struct replay {
 static void print_messages(const struct config_messages *messages, const char *kind)
 {
 	for (size_t i = 0; i < messages->n; i++)
-		fprintf(stderr, "replay: %s%s\n", kind, messages->text[i]);
+		fprintf(stderr, "nfqb-replay: %s%s\n", kind, messages->text[i]);
 }
 
 static struct config *load_config(const char *path)
@@ -62,7 +62,7 @@ static bool take_links_down(struct replay *replay)
 		int link = config_link_by_name(replay->config, replay->options.down[i]);
 
 		if (link < 0) {
-			fprintf(stderr, "replay: --down: no link \"%s\" in %s\n", replay->options.down[i],
+			fprintf(stderr, "nfqb-replay: --down: no link \"%s\" in %s\n", replay->options.down[i],
 				replay->options.config);
 			return false;
 		}
@@ -93,7 +93,7 @@ static bool open_policy(struct replay *replay)
 		};
 	}
 	if (!replay->policy || !replay->decider.sticky || !replay->decider.sched || !replay->decider.recent) {
-		fputs("replay: out of memory\n", stderr);
+		fputs("nfqb-replay: out of memory\n", stderr);
 		return false;
 	}
 	return take_links_down(replay);
@@ -103,14 +103,14 @@ static bool open_flows(struct replay *replay)
 {
 	replay->flows = flow_table_new();
 	if (!replay->flows) {
-		fputs("replay: out of memory\n", stderr);
+		fputs("nfqb-replay: out of memory\n", stderr);
 		return false;
 	}
 	if (replay->options.list_flows)
 		flow_table_keep(replay->flows);
 	for (unsigned i = 0; i < replay->options.n_timeouts; i++) {
 		if (!flow_table_set_timeout(replay->flows, replay->options.timeouts[i])) {
-			fprintf(stderr, "replay: --timeout: \"%s\" is wrong, expected NAME=SECONDS, as in udp=60\n",
+			fprintf(stderr, "nfqb-replay: --timeout: \"%s\" is wrong, expected NAME=SECONDS, as in udp=60\n",
 				replay->options.timeouts[i]);
 			return false;
 		}
@@ -208,7 +208,7 @@ static bool see_packet(struct replay *replay, const struct flow *flow, uint8_t t
 	bool first;
 
 	if (!seen) {
-		fputs("replay: out of memory\n", stderr);
+		fputs("nfqb-replay: out of memory\n", stderr);
 		return false;
 	}
 	first = seen->packets[0] + seen->packets[1] == 1;
@@ -297,7 +297,7 @@ static bool replay_capture(struct replay *replay, pcap_t *capture)
 	if (result != PCAP_ERROR)
 		return true;
 	fflush(stdout);
-	fprintf(stderr, "replay: %s: packet %" PRIu64 ": %s\n", options->capture, replay->counts.packets + 1,
+	fprintf(stderr, "nfqb-replay: %s: packet %" PRIu64 ": %s\n", options->capture, replay->counts.packets + 1,
 		pcap_geterr(capture));
 	return false;
 }
@@ -309,13 +309,13 @@ static pcap_t *open_capture(const char *path)
 	const char *name;
 
 	if (!capture) {
-		fprintf(stderr, "replay: %s: %s\n", path, error);
+		fprintf(stderr, "nfqb-replay: %s: %s\n", path, error);
 		return NULL;
 	}
 	if (link_supported(pcap_datalink(capture)))
 		return capture;
 	name = pcap_datalink_val_to_name(pcap_datalink(capture));
-	fprintf(stderr, "replay: %s: link type %s (%d) is not supported\n", path, name ? name : "unknown",
+	fprintf(stderr, "nfqb-replay: %s: link type %s (%d) is not supported\n", path, name ? name : "unknown",
 		pcap_datalink(capture));
 	pcap_close(capture);
 	return NULL;
@@ -351,7 +351,7 @@ int main(int argc, char **argv)
 	good = run(&replay);
 	close_all(&replay);
 	if (fflush(stdout) != 0 || ferror(stdout)) {
-		perror("replay: standard output");
+		perror("nfqb-replay: standard output");
 		return EXIT_FAILURE;
 	}
 	return good ? EXIT_SUCCESS : EXIT_FAILURE;

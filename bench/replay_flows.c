@@ -12,7 +12,6 @@
 #include <assert.h>
 #include <netinet/in.h>
 #include <search.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -202,31 +201,4 @@ struct seen_flow *const *flow_table_all(const struct flow_table *table, size_t *
 {
 	*n = table->n;
 	return table->order;
-}
-
-const char *protocol_str(uint8_t protocol, char *out)
-{
-	switch (protocol) {
-	case IPPROTO_TCP:
-		return "tcp";
-	case IPPROTO_UDP:
-		return "udp";
-	case IPPROTO_ICMP:
-		return "icmp";
-	case IPPROTO_ICMPV6:
-		return "icmpv6";
-	case IPPROTO_SCTP:
-		return "sctp";
-	case IPPROTO_DCCP:
-		return "dccp";
-	case IPPROTO_UDPLITE:
-		return "udplite";
-	case IPPROTO_GRE:
-		return "gre";
-	case IPPROTO_ESP:
-		return "esp";
-	default:
-		snprintf(out, PROTOCOL_STRLEN, "%u", (unsigned)protocol);
-		return out;
-	}
 }

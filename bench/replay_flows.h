@@ -63,8 +63,4 @@ struct seen_flow *flow_table_see(struct flow_table *table, const struct flow *fl
 /* All flows in the order first seen: *n of them */
 struct seen_flow *const *flow_table_all(const struct flow_table *table, size_t *n);
 
-/* "tcp", or the number for protocols that are rare on a LAN; `out` holds PROTOCOL_STRLEN bytes, returned */
-#define PROTOCOL_STRLEN 12
-const char *protocol_str(uint8_t protocol, char *out);
-
 #endif

@@ -9,8 +9,8 @@
 #include <stdlib.h>
 
 static const char usage[] =
-	"Usage: replay [OPTION]... CONFIG CAPTURE\n"
-	"       replay [OPTION]... --flows CAPTURE\n"
+	"Usage: nfqb-replay [OPTION]... CONFIG CAPTURE\n"
+	"       nfqb-replay [OPTION]... --flows CAPTURE\n"
 	"What nfq-balancer would decide for every new flow of a capture (\"-\": standard input).\n"
 	"\n"
 	"  --lan NET            only flows from NET to elsewhere are steered (repeat for more)\n"
@@ -26,7 +26,7 @@ static const char usage[] =
 	"  --json               JSON, one object per line\n"
 	"  -q, --quiet          decisions only: no heading, no summary\n"
 	"  -h, --help           this text\n"
-	"  -V, --version        the version\n";
+	"  -v, --version        the version\n";
 
 enum long_option {
 	OPT_LAN = 256,
@@ -52,13 +52,13 @@ static const struct option long_options[] = {
 	{ "json", no_argument, NULL, OPT_JSON },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "help", no_argument, NULL, 'h' },
-	{ "version", no_argument, NULL, 'V' },
+	{ "version", no_argument, NULL, 'v' },
 	{ NULL, 0, NULL, 0 },
 };
 
 static bool complain(const char *option, const char *value, const char *expected)
 {
-	fprintf(stderr, "replay: %s: \"%s\" is wrong, expected %s\n", option, value, expected);
+	fprintf(stderr, "nfqb-replay: %s: \"%s\" is wrong, expected %s\n", option, value, expected);
 	return false;
 }
 
@@ -78,7 +78,7 @@ static bool parse_number(const char *option, const char *text, uint64_t max, uin
 static int list_next(const char *option, unsigned *n)
 {
 	if (*n == REPLAY_MAX_LIST) {
-		fprintf(stderr, "replay: %s: more than %d times\n", option, REPLAY_MAX_LIST);
+		fprintf(stderr, "nfqb-replay: %s: more than %d times\n", option, REPLAY_MAX_LIST);
 		return -1;
 	}
 	return (int)(*n)++;
@@ -144,8 +144,8 @@ static bool parse_one(struct replay_options *options, int option)
 	case 'h':
 		fputs(usage, stdout);
 		exit(EXIT_SUCCESS);
-	case 'V':
-		puts("replay (nfq-balancer) " NFQB_VERSION);
+	case 'v':
+		puts("nfqb-replay (nfq-balancer) " NFQB_VERSION);
 		exit(EXIT_SUCCESS);
 	default: /* getopt_long() has said what is wrong */
 		return false;
@@ -157,13 +157,13 @@ bool replay_options_parse(struct replay_options *options, int argc, char **argv)
 	int option;
 	int arguments;
 
-	while ((option = getopt_long(argc, argv, "n:qhV", long_options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "n:qhv", long_options, NULL)) != -1) {
 		if (!parse_one(options, option))
 			return false;
 	}
 	arguments = argc - optind;
 	if (arguments != (options->list_flows ? 1 : 2)) {
-		fprintf(stderr, "replay: expected %s (see replay --help)\n",
+		fprintf(stderr, "nfqb-replay: expected %s (see nfqb-replay --help)\n",
 			options->list_flows ? "a capture" : "a configuration and a capture");
 		return false;
 	}

@@ -11,9 +11,11 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <jansson.h>
+#include <netinet/in.h>
 #include <stdio.h>
 
 #define TIME_STRLEN 32
+#define PROTOCOL_STRLEN 12
 
 static const char *const skip_names[] = {
 	[SKIP_CONTROL] = "ICMP error or answer",
@@ -28,6 +30,34 @@ static const char *time_str(int64_t us, char out[TIME_STRLEN])
 
 	snprintf(out, TIME_STRLEN, "%s%" PRIu64 ".%06" PRIu64, us < 0 ? "-" : "", size / 1000000, size % 1000000);
 	return out;
+}
+
+/* "tcp", or the number of what is rare on a LAN */
+static const char *protocol_text(uint8_t protocol, char out[PROTOCOL_STRLEN])
+{
+	switch (protocol) {
+	case IPPROTO_TCP:
+		return "tcp";
+	case IPPROTO_UDP:
+		return "udp";
+	case IPPROTO_ICMP:
+		return "icmp";
+	case IPPROTO_ICMPV6:
+		return "icmpv6";
+	case IPPROTO_SCTP:
+		return "sctp";
+	case IPPROTO_DCCP:
+		return "dccp";
+	case IPPROTO_UDPLITE:
+		return "udplite";
+	case IPPROTO_GRE:
+		return "gre";
+	case IPPROTO_ESP:
+		return "esp";
+	default:
+		snprintf(out, PROTOCOL_STRLEN, "%u", (unsigned)protocol);
+		return out;
+	}
 }
 
 static void print_json(json_t *object)
@@ -65,12 +95,12 @@ void replay_print_decision(const struct replay_options *options, const struct co
 	flow_addr_str(&flow->src, src);
 	flow_addr_str(&flow->dst, dst);
 	if (!options->json) {
-		printf("%s %s %s %u %s %u %s %s %s %s\n", time, protocol_str(flow->protocol, protocol), src,
+		printf("%s %s %s %u %s %u %s %s %s %s\n", time, protocol_text(flow->protocol, protocol), src,
 		       flow->sport, dst, flow->dport, rule, group ? group : "-", link ? link : "-", reason);
 		return;
 	}
 	print_json(json_pack("{ss ss ss si ss si ss so so ss ss si}", "time", time, "protocol",
-			     protocol_str(flow->protocol, protocol), "source", src, "source-port", (int)flow->sport,
+			     protocol_text(flow->protocol, protocol), "source", src, "source-port", (int)flow->sport,
 			     "destination", dst, "destination-port", (int)flow->dport, "rule", rule, "group",
 			     name_or_null(group), "link", name_or_null(link), "action",
 			     decision_action_name(decision->action), "reason", reason, "dscp", (int)flow->dscp));
@@ -86,11 +116,11 @@ static void print_flow(const struct replay_options *options, const struct seen_f
 	flow_addr_str(&flow->src, src);
 	flow_addr_str(&flow->dst, dst);
 	if (!options->json) {
-		printf("%s %s %u %s %u %" PRIu64 " %" PRIu64 "\n", protocol_str(flow->protocol, protocol), src,
+		printf("%s %s %u %s %u %" PRIu64 " %" PRIu64 "\n", protocol_text(flow->protocol, protocol), src,
 		       flow->sport, dst, flow->dport, seen->packets[0], seen->packets[1]);
 		return;
 	}
-	print_json(json_pack("{ss ss si ss si sI sI}", "protocol", protocol_str(flow->protocol, protocol), "source",
+	print_json(json_pack("{ss ss si ss si sI sI}", "protocol", protocol_text(flow->protocol, protocol), "source",
 			     src, "source-port", (int)flow->sport, "destination", dst, "destination-port",
 			     (int)flow->dport, "packets", (json_int_t)seen->packets[0], "packets-back",
 			     (json_int_t)seen->packets[1]));
@@ -150,28 +180,33 @@ static void json_summary(const struct config *config, const struct link_runtime 
 			     json_links(config, runtime, counts)));
 }
 
-static void text_count(uint64_t n, const char *what)
+/* One part of "# 12 packets: not IP 3, fragment 1" */
+static void text_count(const char *what, uint64_t n, bool *first)
 {
-	if (n)
-		printf(", %" PRIu64 " %s", n, what);
+	if (!n)
+		return;
+	printf("%s %s %" PRIu64, *first ? ":" : ",", what, n);
+	*first = false;
 }
 
 static void text_summary(const struct config *config, const struct link_runtime *runtime,
 			 const struct replay_counts *counts)
 {
 	uint64_t steered = counts->action[DECISION_LINK];
+	bool first = true;
 
 	printf("# %" PRIu64 " packets", counts->packets);
 	for (unsigned i = LINK_OK + 1; i < LINK_RESULTS; i++)
-		text_count(counts->link[i], link_result_name(i));
+		text_count(link_result_name(i), counts->link[i], &first);
 	for (unsigned i = DECODE_OK + 1; i < DECODE_RESULTS; i++)
-		text_count(counts->decode[i], decode_result_name(i));
+		text_count(decode_result_name(i), counts->decode[i], &first);
 	for (unsigned i = 0; i < REPLAY_SKIPS; i++)
-		text_count(counts->skipped[i], skip_names[i]);
+		text_count(skip_names[i], counts->skipped[i], &first);
+	first = true;
 	printf("\n# %" PRIu64 " flows", counts->flows);
-	text_count(counts->inbound, "inbound");
+	text_count("inbound", counts->inbound, &first);
 	for (unsigned i = 0; i < DECISION_ACTIONS; i++)
-		text_count(counts->action[i], decision_action_name(i));
+		text_count(decision_action_name(i), counts->action[i], &first);
 	puts("\n# link weight state flows share packets bytes");
 	for (unsigned i = 0; i < config->n_links; i++) {
 		double share = steered ? 100.0 * (double)counts->link_flows[i] / (double)steered : 0;
