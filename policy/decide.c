@@ -96,7 +96,8 @@ static struct decision answer_none(const struct question *q, unsigned rule, int 
 /* Links that can carry this flow and take new flows now */
 static uint64_t usable_links(const struct question *q)
 {
-	return policy_candidates(q->decider->policy, q->flow) & link_runtime_usable(q->decider->runtime, q->flow->family);
+	return policy_candidates(q->decider->policy, q->flow) &
+	       link_runtime_usable(q->decider->runtime, q->flow->family);
 }
 
 static unsigned schedule(const struct question *q, enum scheduler scheduler, const struct sched_input *input)
@@ -353,14 +354,9 @@ const char *decision_action_name(enum decision_action action)
 const char *decision_reason_name(enum decision_reason reason)
 {
 	static const char *const names[] = {
-		[REASON_PINNED] = "pinned",
-		[REASON_SCHEDULED] = "scheduled",
-		[REASON_STICKY] = "sticky",
-		[REASON_REPEAT] = "repeat",
-		[REASON_OTHER] = "other",
-		[REASON_RULE] = "rule",
-		[REASON_LINK_DOWN] = "link-down",
-		[REASON_NO_LINK] = "no-link",
+		[REASON_PINNED] = "pinned",	  [REASON_SCHEDULED] = "scheduled", [REASON_STICKY] = "sticky",
+		[REASON_REPEAT] = "repeat",	  [REASON_OTHER] = "other",	    [REASON_RULE] = "rule",
+		[REASON_LINK_DOWN] = "link-down", [REASON_NO_LINK] = "no-link",
 	};
 
 	static_assert(sizeof(names) / sizeof(*names) == DECISION_REASONS, "every reason has a name");

@@ -11,7 +11,8 @@
 struct entry {
 	uint64_t key;
 	uint32_t value; /* 0: free */
-	uint32_t time; /* ms, wraps after 49 days: what is found then was the answer to the same tuple, and is checked */
+	uint32_t
+		time; /* ms, wraps after 49 days: what is found then was the answer to the same tuple, and is checked */
 };
 
 struct set {
