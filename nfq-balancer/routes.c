@@ -89,6 +89,8 @@ static bool want_default(struct look *look)
 	};
 	struct list best = { .n = 0 };
 
+	if (look->family == 4)
+		route.addr.b[10] = route.addr.b[11] = 0xff; /* 0.0.0.0, as read back */
 	if (gateway->kind == GATEWAY_ADDRESS) {
 		route.has_gateway = true;
 		route.gateway = gateway->addr;
