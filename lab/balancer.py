@@ -157,6 +157,14 @@ class Balancer:
             raise RuntimeError(f"{line}: {reply[-1]}")
         return reply[:-1]
 
+    def json(self, line):
+        """A command's answer as JSON: json("show links")["links"]"""
+        return json.loads("\n".join(self.command(f"json {line}")))
+
+    def link_state(self, name):
+        """"up", "drain" or "down", as the daemon sees it"""
+        return next(link["state"] for link in self.json("show links")["links"] if link["link"] == name)
+
     def nfqbctl(self, *words, check=True):
         """What `nfqbctl WORDS...` prints."""
         return self.router.run(CLIENT, "-s", self.socket_path, *words, check=check).stdout

@@ -22,6 +22,7 @@ the gateways' addresses itself, and a packet has one hop less to make.
 
 import dataclasses
 import ipaddress
+import json
 
 from lab.balancer import Balancer
 from lab.host import Host
@@ -102,6 +103,7 @@ class World:
             self.servers6 = [f"2001:db8:ffff::{n:x}" for n in range(1, servers + 1)]
             self._lan()
             self._internet(providers)
+            self._watch()
             self.balancer = Balancer(self.router)
             self._server = None
         except BaseException:
@@ -161,6 +163,16 @@ class World:
         provider.ip(f"route add default via {far}", f"route add default via {far6}")
         self.internet.ip(f"route add {link.network} via {near}", f"route add {link.prefix} via {near6}")
 
+    def _watch(self):
+        """Count at the far side what arrives through another link than its address belongs to."""
+        rules = "".join(
+            f"iifname {link.interface} ip saddr != {link.network} ip saddr != 198.18.0.0/15 counter name leaked\n"
+            f"iifname {link.interface} ip6 saddr != {{ {link.prefix}, 2001:db8:eeee::/48, fe80::/10, :: }} "
+            "counter name leaked\n"
+            for link in self.links)
+        self.internet.run("nft", "-f", "-", stdin="table inet watch {\ncounter leaked {}\nchain arrived {\n"
+                          "type filter hook prerouting priority -300\n" + rules + "}\n}\n")
+
     # ---- using ----
 
     @staticmethod
@@ -191,6 +203,14 @@ class World:
     def link_of(self, address):
         """Name of the link that a packet with this source address came through, or None."""
         return next((link.name for link in self.links if link.has(address)), None)
+
+    def leaked(self):
+        """
+        Packets that came through a link with a source address that is not this link's: without
+        source NAT, or with another link's, they would be lost or filtered in the real world.
+        """
+        listed = json.loads(self.internet.run("nft", "-j", "list", "counter", "inet", "watch", "leaked").stdout)
+        return next(c["counter"]["packets"] for c in listed["nftables"] if "counter" in c)
 
     def split(self, *runs):
         """{link name: flows} of these runs, counted at the far side."""
