@@ -89,9 +89,6 @@ static void check_links(struct parse *parse)
 {
 	const struct config *config = parse->config;
 
-	if (config->n_links == 0)
-		parse_error(parse, config->file, 0,
-			    "no link, expected at least one, such as link \"NAME\" { id = 1  interface = \"eth1\" }");
 	for (size_t i = 0; i < config->n_links; i++) {
 		/* links are sorted by id now: name the one that stands later in the file */
 		for (size_t j = 0; j < i; j++) {
@@ -102,9 +99,6 @@ static void check_links(struct parse *parse)
 		}
 		check_local(parse, &config->links[i]);
 	}
-	if (config->n_lan == 0)
-		parse_warning(parse, config->file, 0, "lan is not given: %s",
-			      config->local ? "only the router's own connections are steered" : "no connection is steered");
 }
 
 /* `use` takes names of groups and links: they must not collide */
@@ -116,7 +110,7 @@ static void check_names(struct parse *parse)
 		const struct group_config *group = &config->groups[i];
 		int link = config_link_by_name(config, group->name);
 
-		if (link >= 0)
+		if (link >= 0 && group->name[0] != '\0')
 			parse_error(parse, group->file, group->line,
 				    "group \"%s\": a link has this name too (%s:%u), expected another: rules could mean either",
 				    group->name, config->links[link].file, config->links[link].line);
@@ -134,6 +128,9 @@ static void warn_unused(struct parse *parse)
 {
 	const struct config *config = parse->config;
 
+	if (config->n_lan == 0)
+		parse_warning(parse, config->file, 0, "lan is not given: %s",
+			      config->local ? "only the router's own connections are steered" : "no connection is steered");
 	for (size_t g = 0; g < config->n_groups; g++) {
 		bool used = false;
 
@@ -181,6 +178,7 @@ void parse_check(struct parse *parse)
 	if (parse->errors->n > 0 || parse->no_memory)
 		return;
 	warn_unused(parse);
+	warn_unreachable_rules(parse);
 	if (!parse->fallback_weight_stated)
 		derive_fallback(parse->config);
 	else

@@ -26,12 +26,28 @@ static int read_into(cfg_t *cfg, const char *path);
 
 /* ---- callbacks ---- */
 
+/* A key is given once; later ones win, as libconfuse does it, but not silently. Where it
+ * was given is kept in the option's default number, which pointers do not use. */
+static void warn_again(const cfg_t *cfg, cfg_opt_t *opt)
+{
+	bool first = (opt->flags & CFGF_LIST) == 0 || opt->nvalues == 1;
+
+	if (opt->def.number != 0 && first) {
+		parse_where(current, cfg->title == NULL ? NULL : cfg->name, cfg->title);
+		parse_warning(current, current->file, (unsigned)cfg->line, "%s is given again, line %ld does not count",
+			      opt->name, opt->def.number);
+		parse_where(current, NULL, NULL);
+	}
+	if (first)
+		opt->def.number = cfg->line;
+}
+
 static int on_value(cfg_t *cfg, cfg_opt_t *opt, const char *text, void *result)
 {
 	size_t size = strlen(text) + 1;
 	struct value *value = malloc(sizeof(*value) + size);
 
-	(void)opt;
+	warn_again(cfg, opt);
 	if (value == NULL) {
 		current->no_memory = true;
 		return -1;
@@ -208,7 +224,7 @@ static cfg_opt_t root_options[] = {
 static const struct syntax_message {
 	const char *format, *before, *after;
 } syntax_messages[] = {
-	{ "unexpected token '%s'", "unexpected", ", expected a key, or within a list a value, ',' or '}'" },
+	{ "unexpected token '%s'", "unexpected", ", expected a key or value, or after a list's value ',' or '}'" },
 	{ "missing equal sign after option '%s'", "no '=' after", "" },
 	{ "attempt to append to non-list option '%s'", "'+=' after", ", which is no list, expected '='" },
 	{ "missing opening brace for section '%s'", "no '{' after the name of a", ", expected NAME { ... }" },
@@ -248,7 +264,7 @@ static unsigned edit_distance(const char *a, const char *b)
 static const char *nearest_key(const cfg_t *cfg, const char *word)
 {
 	const char *nearest = NULL;
-	unsigned least = 4;
+	unsigned least = (unsigned)strlen(word) / 3 + 2;
 
 	for (const cfg_opt_t *opt = cfg->opts; opt->name != NULL; opt++) {
 		unsigned distance = edit_distance(word, opt->name);
@@ -270,22 +286,12 @@ static void unknown_key(cfg_t *cfg, const char *word)
 	text_plain(word, shown);
 	if (strcmp(word, "include") == 0)
 		parse_error(current, current->file, line, "include stands outside of sections only");
+	else if (cfg->title != NULL && (strcmp(word, "link") == 0 || strcmp(word, "group") == 0 || strcmp(word, "rule") == 0))
+		parse_error(current, current->file, line, "\"%s\" within a section, expected '}' before it", word);
 	else if (nearest != NULL)
 		parse_error(current, current->file, line, "unknown key \"%s\", did you mean \"%s\"?", shown, nearest);
 	else
 		parse_error(current, current->file, line, "unknown key \"%s\", see nfq-balancer.conf(5)", shown);
-}
-
-static void premature_end(cfg_t *cfg)
-{
-	const struct value *start = cfg->title == NULL ? NULL : section_start(cfg);
-
-	if (start != NULL)
-		parse_error(current, current->file, (unsigned)cfg->line,
-			    "the file ends before the '}' of what was opened at line %u", start->line);
-	else
-		parse_error(current, current->file, (unsigned)cfg->line,
-			    "the file ends too early, expected a value or '}'");
 }
 
 /* The first syntax error: it alone is reported, what follows is guesswork */
@@ -300,10 +306,6 @@ static void on_syntax_error(cfg_t *cfg, const char *format, va_list args)
 		unknown_key(cfg, va_arg(args, const char *));
 		return;
 	}
-	if (strcmp(format, "premature end of file") == 0) {
-		premature_end(cfg);
-		return;
-	}
 	for (size_t i = 0; i < sizeof(syntax_messages) / sizeof(syntax_messages[0]); i++) {
 		const struct syntax_message *message = &syntax_messages[i];
 
@@ -313,7 +315,12 @@ static void on_syntax_error(cfg_t *cfg, const char *format, va_list args)
 			return;
 		}
 	}
-	vsnprintf(text, sizeof(text), format, args);
+	if (strcmp(format, "premature end of file") == 0)
+		snprintf(text, sizeof(text), "the file ends too early, expected a value");
+	else if (strcmp(format, "unexpected closing brace") == 0)
+		snprintf(text, sizeof(text), "unexpected '}', expected a key");
+	else
+		vsnprintf(text, sizeof(text), format, args);
 	parse_error(current, current->file, (unsigned)cfg->line, "%s", text);
 }
 
@@ -336,6 +343,7 @@ static int read_into(cfg_t *cfg, const char *path)
 	const char *outer_file = current->file;
 	int outer_line = cfg->line;
 	const char *file;
+	unsigned open_brace;
 	size_t length;
 	FILE *stream;
 	char *text;
@@ -343,7 +351,7 @@ static int read_into(cfg_t *cfg, const char *path)
 
 	if (current->depth == MAX_INCLUDES) {
 		parse_error(current, current->file, (unsigned)cfg->line,
-			    "include \"%s\": %d files deep, expected less: does it include itself?", path, MAX_INCLUDES);
+			    "include \"%s\": more than %d files deep, expected fewer: does it include itself?", path, MAX_INCLUDES);
 		return -1;
 	}
 	text = parse_read_file(current, path, &length, &file);
@@ -353,7 +361,7 @@ static int read_into(cfg_t *cfg, const char *path)
 	}
 	current->file = file;
 	current->depth++;
-	if (!text_prepare(current, file, text, length))
+	if (!text_prepare(current, file, text, length, &open_brace))
 		goto out;
 	text[length] = '\n'; /* in place of the NUL: older C libraries open no empty memory */
 	stream = fmemopen(text, length + 1, "r");
@@ -363,6 +371,11 @@ static int read_into(cfg_t *cfg, const char *path)
 	}
 	result = cfg_parse_fp(cfg, stream) == CFG_SUCCESS ? 0 : -1;
 	fclose(stream);
+	if (result == 0 && open_brace != 0) {
+		config_messages_free(current->errors);
+		parse_error(current, file, open_brace, "'{' is opened here and never closed, expected '}'");
+		result = -1;
+	}
 	cfg->line = outer_line;
 	current->file = outer_file;
 out:

@@ -26,6 +26,9 @@ void config_messages_free(struct config_messages *messages);
  * zeroed by the caller and freed with config_messages_free(). */
 struct config *config_load(const char *path, struct config_messages *errors, struct config_messages *warnings);
 
+/* What config.checksum would be of the files as they are now; 0 when one cannot be read */
+uint64_t config_files_checksum(const struct config *config);
+
 /* May `next` replace `running` without a restart of daemon and rules? Mask, queues,
  * links' ids, interfaces and tables may not change by reload. Appends one message for
  * each difference that forbids it and returns false; otherwise gives groups the

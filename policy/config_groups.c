@@ -66,11 +66,7 @@ static void parse_group(struct parse *parse, cfg_t *section, struct group_config
 
 	group->file = start->file;
 	group->line = start->line;
-	if (name_valid(cfg_title(section)))
-		memcpy(group->name, cfg_title(section), strlen(cfg_title(section)) + 1);
-	else
-		parse_error(parse, group->file, group->line, "expected a name of at most %d letters, digits, '_', '.', '-'",
-			    CONFIG_NAME_MAX);
+	get_name(parse, section, group->name);
 	if (section_count(section, "links") == 0)
 		parse_error(parse, group->file, group->line, "no links, expected links = { ... } with at least one");
 	parse_tier(parse, section, group, 1);

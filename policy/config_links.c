@@ -73,9 +73,10 @@ static unsigned get_id(struct parse *parse, cfg_t *section)
 
 static void get_table(struct parse *parse, cfg_t *section, struct link_config *link)
 {
-	const struct value *name = section_value(section, "table-name");
 	const struct value *value = section_value(section, "table");
 
+	if (value == NULL && link->id == 0)
+		return; /* the id is wrong, so is what would follow from it */
 	link->table = get_number(parse, section, "table", DEFAULT_TABLE_BASE + link->id, 0, UINT32_MAX);
 	if (link->table == 0 || (link->table >= 253 && link->table <= 255)) {
 		if (value != NULL)
@@ -85,6 +86,12 @@ static void get_table(struct parse *parse, cfg_t *section, struct link_config *l
 				    "table %u (100 + id) is the kernel's own, expected another one stated with table",
 				    link->table);
 	}
+}
+
+static void get_table_name(struct parse *parse, cfg_t *section, struct link_config *link)
+{
+	const struct value *name = section_value(section, "table-name");
+
 	if (name == NULL)
 		return;
 	if (!name_valid(name->text) || strcmp(name->text, "main") == 0 || strcmp(name->text, "local") == 0 ||
@@ -129,11 +136,7 @@ static void parse_link(struct parse *parse, cfg_t *section, struct link_config *
 
 	link->file = start->file;
 	link->line = start->line;
-	if (name_valid(cfg_title(section)))
-		memcpy(link->name, cfg_title(section), strlen(cfg_title(section)) + 1);
-	else
-		parse_error(parse, link->file, link->line, "expected a name of at most %d letters, digits, '_', '.', '-'",
-			    CONFIG_NAME_MAX);
+	get_name(parse, section, link->name);
 	link->id = get_id(parse, section);
 	get_interface_key(parse, section, link);
 	link->weight = get_number(parse, section, "weight", 1, 1, CONFIG_MAX_WEIGHT);
@@ -142,6 +145,7 @@ static void parse_link(struct parse *parse, cfg_t *section, struct link_config *
 	link->download = get_capacity(parse, section, "download");
 	link->upload = get_capacity(parse, section, "upload");
 	get_table(parse, section, link);
+	get_table_name(parse, section, link);
 	get_gateway(parse, section, "gateway", 4, GATEWAY_AUTO, &link->gateway);
 	get_gateway(parse, section, "gateway6", 6, GATEWAY_OFF, &link->gateway6);
 	get_nat(parse, section, "nat", 4, NAT_MASQUERADE, &link->nat);
@@ -166,6 +170,9 @@ void parse_links(struct parse *parse, cfg_t *root)
 	struct config *config = parse->config;
 	size_t n = section_count(root, "link");
 
+	if (n == 0)
+		parse_error(parse, config->file, 0,
+			    "no link, expected at least one, such as link \"NAME\" { id = 1  interface = \"eth1\" }");
 	if (n > CONFIG_MAX_LINKS)
 		parse_error(parse, config->file, 0, "%zu links, expected at most %d", n, CONFIG_MAX_LINKS);
 	for (size_t i = 0; i < n && i < CONFIG_MAX_LINKS; i++) {

@@ -86,8 +86,9 @@ char *parse_read_file(struct parse *parse, const char *path, size_t *length, con
 /* Path of `name` as written in `file`: relative paths start at that file's directory */
 char *parse_relative_path(struct parse *parse, const char *file, const char *name);
 /* Make `text` ready for libconfuse, in place: comments become spaces. Returns false after
- * reporting what libconfuse would swallow silently (an open string or comment, stray bytes). */
-bool text_prepare(struct parse *parse, const char *file, char *text, size_t length);
+ * reporting what libconfuse would swallow silently (an open string or comment, stray bytes).
+ * `open_brace` is the line of the last '{' that is never closed, or 0. */
+bool text_prepare(struct parse *parse, const char *file, char *text, size_t length, unsigned *open_brace);
 
 /* ---- values (config_values.c) ---- */
 
@@ -109,6 +110,8 @@ bool get_bool(struct parse *parse, cfg_t *section, const char *key, bool fallbac
 unsigned get_word(struct parse *parse, cfg_t *section, const char *key, unsigned fallback, const char *const *words,
 		  size_t n);
 bool name_valid(const char *name); /* of links, groups, rules and tables */
+/* The title of a section as a name; a wrong one is reported, and used as far as it fits */
+void get_name(struct parse *parse, cfg_t *section, char out[CONFIG_NAME_MAX + 1]);
 bool interface_valid(const char *name, bool wildcard);
 extern const char *const interface_expected; /* for messages */
 /* Copy an interface name; false after reporting a wrong one */
@@ -137,6 +140,7 @@ void parse_top(struct parse *parse, cfg_t *root);
 void parse_links(struct parse *parse, cfg_t *root);
 void parse_groups(struct parse *parse, cfg_t *root);
 void parse_rules(struct parse *parse, cfg_t *root);
+void warn_unreachable_rules(struct parse *parse);
 void parse_check(struct parse *parse);
 
 #endif

@@ -199,11 +199,7 @@ static void parse_rule(struct parse *parse, cfg_t *section, struct rule_config *
 
 	rule->file = start->file;
 	rule->line = start->line;
-	if (name_valid(cfg_title(section)))
-		memcpy(rule->name, cfg_title(section), strlen(cfg_title(section)) + 1);
-	else
-		parse_error(parse, rule->file, rule->line, "expected a name of at most %d letters, digits, '_', '.', '-'",
-			    CONFIG_NAME_MAX);
+	get_name(parse, section, rule->name);
 	parse_protocols(parse, section, rule);
 	get_ports(parse, section, "destination-port", "destination-port-file", rule, &rule->dports, &rule->n_dports);
 	get_ports(parse, section, "source-port", "source-port-file", rule, &rule->sports, &rule->n_sports);
@@ -217,7 +213,7 @@ static void parse_rule(struct parse *parse, cfg_t *section, struct rule_config *
 	parse_use(parse, section, rule);
 }
 
-/* The last rule takes every flow that no other took; rules behind such a one are never reached */
+/* The last rule takes every flow that no other took */
 static void check_order(struct parse *parse)
 {
 	const struct config *config = parse->config;
@@ -235,6 +231,12 @@ static void check_order(struct parse *parse)
 			    "no final rule: rule \"%s\" is the last and has conditions, expected one without after it, such as "
 			    "rule \"rest\" { use = \"GROUP\" }",
 			    last->name);
+}
+
+void warn_unreachable_rules(struct parse *parse)
+{
+	const struct config *config = parse->config;
+
 	for (size_t i = 0; i + 1 < config->n_rules; i++) {
 		if (!rule_matches_all(&config->rules[i]))
 			continue;

@@ -14,6 +14,7 @@
 
 #include "policy/config_parse.h"
 
+#define MAX_BRACES 8 /* a list within a tier within a group is three */
 #define FILE_MAX (4u << 20) /* no configuration or port list is longer; /dev/zero is */
 
 /* FNV-1a: only has to tell that a file changed */
@@ -80,6 +81,7 @@ static const char *intern_file(struct parse *parse, const char *path)
 
 char *parse_read_file(struct parse *parse, const char *path, size_t *length, const char **file)
 {
+	size_t known = parse->config->n_files;
 	char *bytes;
 	FILE *stream = fopen(path, "re");
 	int error;
@@ -99,8 +101,29 @@ char *parse_read_file(struct parse *parse, const char *path, size_t *length, con
 		errno = ENOMEM;
 		return NULL;
 	}
-	parse->config->checksum = checksum_add(parse->config->checksum, bytes, *length);
+	/* a file that is used twice is in config.files once, and counts once */
+	if (parse->config->n_files > known)
+		parse->config->checksum = checksum_add(parse->config->checksum, bytes, *length);
 	return bytes;
+}
+
+uint64_t config_files_checksum(const struct config *config)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < config->n_files; i++) {
+		FILE *stream = fopen(config->files[i], "re");
+		size_t length = 0;
+		char *bytes = stream == NULL ? NULL : read_all(stream, &length);
+
+		if (stream != NULL)
+			fclose(stream);
+		if (bytes == NULL)
+			return 0;
+		sum = checksum_add(sum, bytes, length);
+		free(bytes);
+	}
+	return sum;
 }
 
 char *parse_relative_path(struct parse *parse, const char *file, const char *name)
@@ -123,6 +146,8 @@ struct scan {
 	const char *file;
 	char *at, *end;
 	unsigned line;
+	unsigned braces[MAX_BRACES]; /* lines of those open now */
+	size_t n_braces;
 };
 
 /* Bytes that the grammar has no use for, or that libconfuse would replace; false after reporting one */
@@ -195,7 +220,23 @@ static bool blank_block_comment(struct scan *scan)
 	return true;
 }
 
-bool text_prepare(struct parse *parse, const char *file, char *text, size_t length)
+/* Remember where braces open: libconfuse takes the end of the file for all that are missing */
+static bool count_brace(struct scan *scan)
+{
+	if (*scan->at == '{') {
+		if (scan->n_braces == MAX_BRACES) {
+			parse_error(scan->parse, scan->file, scan->line, "'{' within %d others, expected a '}' before it",
+				    MAX_BRACES);
+			return false;
+		}
+		scan->braces[scan->n_braces++] = scan->line;
+	} else if (*scan->at == '}' && scan->n_braces > 0) {
+		scan->n_braces--;
+	}
+	return true;
+}
+
+bool text_prepare(struct parse *parse, const char *file, char *text, size_t length, unsigned *open_brace)
 {
 	struct scan scan = { .parse = parse, .file = file, .at = text, .end = text + length, .line = 1 };
 
@@ -209,11 +250,12 @@ bool text_prepare(struct parse *parse, const char *file, char *text, size_t leng
 			if (!blank_block_comment(&scan))
 				return false;
 		} else {
-			if (!check_byte(&scan, false))
+			if (!check_byte(&scan, false) || !count_brace(&scan))
 				return false;
 			if (*scan.at++ == '\n')
 				scan.line++;
 		}
 	}
+	*open_brace = scan.n_braces == 0 ? 0 : scan.braces[scan.n_braces - 1];
 	return true;
 }

@@ -197,6 +197,17 @@ bool name_valid(const char *name)
 	return true;
 }
 
+void get_name(struct parse *parse, cfg_t *section, char out[CONFIG_NAME_MAX + 1])
+{
+	const struct value *start = section_start(section);
+
+	if (!name_valid(cfg_title(section)))
+		parse_error(parse, start->file, start->line,
+			    "expected a name of at most %d letters, digits, '_', '.', '-', the first a letter or digit",
+			    CONFIG_NAME_MAX);
+	snprintf(out, CONFIG_NAME_MAX + 1, "%s", cfg_title(section));
+}
+
 const char *const interface_expected = "an interface name of 1 to 15 characters";
 
 bool interface_valid(const char *name, bool wildcard)
