@@ -372,6 +372,76 @@ static void test_runtime_scheduler_and_weights(void **state)
 	fixture_free(fixture);
 }
 
+/* Link id that the hash scheduler gives this client and server */
+static unsigned hashed(struct fixture *fixture, unsigned host, const char *server)
+{
+	const struct config *config = policy_config(fixture->decider.policy);
+	struct flow flow = client(host, 1024);
+
+	flow.dst = fixture_addr(server);
+	return config->links[ask(fixture, &flow, NOW).link].id;
+}
+
+static struct config *hashing(enum sticky_kind sticky, bool fourth)
+{
+	struct config *config = fixture_balanced(sticky);
+
+	config->groups[0].scheduler = SCHED_HASH;
+	if (fourth) { /* before two others: their index changes, their id does not */
+		fixture_link(config, 9, 1);
+		config->links[2] = config->links[1];
+		config->links[1] = (struct link_config){ .id = 3, .weight = 4, .gateway = { .kind = GATEWAY_AUTO } };
+		config->groups[0].links = 0xf;
+		config->groups[0].tier[3] = 1;
+	}
+	return config;
+}
+
+static void test_hash_survives_a_new_link(void **state)
+{
+	struct fixture *before = fixture_new(hashing(STICKY_NONE, false));
+	struct fixture *after = fixture_new(hashing(STICKY_NONE, true));
+	unsigned moved = 0;
+
+	(void)state;
+	for (unsigned host = 0; host < 1000; host++) {
+		const unsigned now_at = hashed(after, host, "203.0.113.9");
+
+		moved += now_at == 3;
+		if (now_at != 3)
+			assert_int_equal(now_at, hashed(before, host, "203.0.113.9"));
+	}
+	assert_in_range(moved, 300, 500); /* 4 of 10 */
+	fixture_free(before);
+	fixture_free(after);
+}
+
+/* The hash scheduler sees what the group sticks to */
+static void test_hash_of_source_or_both(void **state)
+{
+	struct fixture *source = fixture_new(hashing(STICKY_SOURCE, false));
+	struct fixture *other_source = fixture_new(hashing(STICKY_SOURCE, false)); /* with a memory of its own */
+	struct fixture *both = fixture_new(hashing(STICKY_SOURCE_DESTINATION, false));
+	struct fixture *none = fixture_new(hashing(STICKY_NONE, false));
+	unsigned differ = 0;
+
+	(void)state;
+	for (unsigned host = 0; host < 100; host++) {
+		const unsigned a = hashed(both, host, "203.0.113.9");
+		const unsigned b = hashed(both, host, "203.0.113.10");
+
+		differ += a != b;
+		assert_int_equal(hashed(none, host, "203.0.113.9"), a);
+		assert_int_equal(hashed(none, host, "203.0.113.10"), b);
+		assert_int_equal(hashed(source, host, "203.0.113.9"), hashed(other_source, host, "203.0.113.10"));
+	}
+	assert_in_range(differ, 30, 90);
+	fixture_free(source);
+	fixture_free(other_source);
+	fixture_free(both);
+	fixture_free(none);
+}
+
 static void test_peek_leaves_no_trace(void **state)
 {
 	struct fixture *fixture = fixture_new(fixture_balanced(STICKY_SOURCE));
@@ -425,7 +495,8 @@ static void test_repeat(void **state)
 	fixture_free(fixture);
 }
 
-/* The same tuple keeps its answer when the policy is another one a moment later */
+/* The same tuple keeps its answer when the policy is another one a moment later, even
+ * one whose group has no place for that link */
 static void test_repeat_over_reload(void **state)
 {
 	struct fixture *fixture = fixture_new(fixture_balanced(STICKY_NONE));
@@ -437,14 +508,16 @@ static void test_repeat_over_reload(void **state)
 
 	(void)state;
 	fixture_append(rule->dports, rule->n_dports, ((struct port_range){ 25, 25 }));
-	fixture_rule(config, RULE_LINK, 2);
+	fixture_rule(config, RULE_GROUP, 0);
+	config->groups[0].links = 0x7 & ~(1u << first.link);
 	config->checksum = 2;
 	fixture_replace_policy(fixture, config);
 	next = ask(fixture, &flow, NOW + 1);
 	expect_link(&next, REASON_REPEAT, -1, first.link);
 	assert_int_equal(next.rule, 1); /* the rule that the new policy has for it */
 	next = ask(fixture, &flow, NOW + RECENT_LIFETIME_MS + 1);
-	expect_link(&next, REASON_PINNED, -1, 2);
+	expect_link(&next, REASON_SCHEDULED, 0, next.link);
+	assert_int_not_equal(next.link, first.link);
 	fixture_free(fixture);
 }
 
@@ -492,6 +565,8 @@ int main(void)
 		cmocka_unit_test(test_sticky_groups_are_apart),
 		cmocka_unit_test(test_learn),
 		cmocka_unit_test(test_runtime_scheduler_and_weights),
+		cmocka_unit_test(test_hash_survives_a_new_link),
+		cmocka_unit_test(test_hash_of_source_or_both),
 		cmocka_unit_test(test_peek_leaves_no_trace),
 		cmocka_unit_test(test_repeat),
 		cmocka_unit_test(test_repeat_over_reload),

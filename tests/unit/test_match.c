@@ -77,6 +77,8 @@ static void test_networks(void **state)
 	assert_string_equal(why_not(policy, &v4, &meta), "source");
 	v6.src = fixture_addr("2001:db8:2::7");
 	assert_string_equal(why_not(policy, &v6, &meta), "source");
+	v6.src = fixture_addr("10.1.0.7"); /* a forged ::ffff:10.1.0.7 is no client of the LAN */
+	assert_string_equal(why_not(policy, &v6, &meta), "source");
 	policy_free(policy);
 }
 
@@ -163,8 +165,9 @@ static void test_candidates(void **state)
 	link = fixture_link(config, 13, 1); /* bit 4: two prefixes, one of them the first link's */
 	fixture_prefix6(link, "2001:db8:4::/48");
 	fixture_prefix6(link, "2001:db8:1::/64");
+	fixture_link(config, 14, 1)->nat6.kind = NAT_MASQUERADE; /* bit 5: translates what it does not carry */
 	policy = policy_compile(config);
-	assert_int_equal(policy_candidates(policy, &v4), 0x17);
+	assert_int_equal(policy_candidates(policy, &v4), 0x37);
 	assert_int_equal(policy_candidates(policy, &v6), 0x19);
 	v6.src = fixture_addr("2001:db8:2::7");
 	assert_int_equal(policy_candidates(policy, &v6), 0x0a);

@@ -216,7 +216,7 @@ static uint64_t finalize(uint64_t x)
 /* Rendezvous in floating point. Returns whether the winner leads clearly. */
 static bool oracle(const struct link_runtime *runtime, uint64_t candidates, uint64_t hash, unsigned *winner)
 {
-	double best = INFINITY, second = INFINITY;
+	double best = HUGE_VAL, second = HUGE_VAL;
 
 	for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++) {
 		const uint64_t u = finalize(hash ^ finalize(runtime->id[i])) | 1;
