@@ -42,7 +42,7 @@ static void keep_address(const struct rtnl_object *object, void *data)
 {
 	struct look *look = data;
 
-	if (object->family == look->family && object->global)
+	if (object->family == look->family)
 		append(&look->addresses, object);
 }
 
@@ -124,7 +124,7 @@ static void want_connected(struct look *look)
 			.table = look->link->table,
 			.addr = address->addr,
 			.bits = address->bits,
-			.has_source = true,
+			.has_source = address->global,
 			.source = address->addr,
 		};
 
@@ -151,6 +151,8 @@ static void want_rules(struct look *look)
 			.unmarked_mask = look->config->mask,
 		};
 
+		if (!address->global)
+			continue;
 		/* several links on one interface: each has its own address there */
 		if (link->has_address && memcmp(&link->address, &address->addr, sizeof(link->address)) != 0)
 			continue;
@@ -228,6 +230,15 @@ static void apply_rules(struct look *look)
 
 /* ---- one look ---- */
 
+static bool has_global(const struct list *addresses)
+{
+	for (unsigned i = 0; i < addresses->n; i++) {
+		if (addresses->at[i].global)
+			return true;
+	}
+	return false;
+}
+
 static const char *sync_family(struct look *look, bool active)
 {
 	const struct nat *nat = look->family == 6 ? &look->link->nat6 : &look->link->nat;
@@ -235,7 +246,7 @@ static const char *sync_family(struct look *look, bool active)
 
 	look->addresses.n = look->wanted.n = look->present.n = 0;
 	rtnl_addresses(look->rtnl, look->ifindex, keep_address, look);
-	if (!look->addresses.n && nat->kind == NAT_MASQUERADE)
+	if (!has_global(&look->addresses) && nat->kind == NAT_MASQUERADE)
 		missing = "no address";
 	if (!want_default(look))
 		missing = missing ? missing : "no gateway";
