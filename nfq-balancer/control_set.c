@@ -132,7 +132,7 @@ void control_reload(struct client *client, int argc, char **argv)
 						     (json_int_t)config->n_rules, "differs_from_file",
 						     overrides_differ(daemon)));
 		else
-			reply(client, "%zu links, %zu groups, %zu rules%s\n", config->n_links, config->n_groups,
+			reply(client, "links %zu, groups %zu, rules %zu%s\n", config->n_links, config->n_groups,
 			      config->n_rules,
 			      overrides_differ(daemon) ? "; values set at runtime stay and differ from the file" : "");
 		reply_ok(client);

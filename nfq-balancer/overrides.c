@@ -103,7 +103,7 @@ static void write_values(const struct daemon *daemon, FILE *out)
 	}
 }
 
-static bool fail(char *error, size_t size, const char *path, const char *what)
+static bool fail_at(char *error, size_t size, const char *path, const char *what)
 {
 	snprintf(error, size, "%s: %s: %s", path, what, strerror(errno));
 	return false;
@@ -122,18 +122,18 @@ bool overrides_save(const struct daemon *daemon, char *error, size_t size)
 	snprintf(draft, sizeof(draft), "%s.new", path);
 	fd = open(draft, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
 	if (fd < 0)
-		return fail(error, size, draft, "cannot create");
+		return fail_at(error, size, draft, "cannot create");
 	out = fdopen(fd, "w");
 	if (!out) {
 		close(fd);
-		return fail(error, size, draft, "cannot write");
+		return fail_at(error, size, draft, "cannot write");
 	}
 	write_values(daemon, out);
 	/* not what the umask left: the group may read */
 	written = fchmod(fd, 0640) == 0 && fflush(out) == 0 && fsync(fd) == 0;
 	if (fclose(out) == 0 && written && rename(draft, path) == 0)
 		return true;
-	fail(error, size, path, "cannot write");
+	fail_at(error, size, path, "cannot write");
 	unlink(draft);
 	return false;
 }
@@ -201,7 +201,7 @@ static int parse(const char *path, cfg_t *cfg, char *error, size_t size)
 	errno = 0;
 	result = cfg_parse(cfg, path);
 	if (result == CFG_FILE_ERROR && errno != ENOENT)
-		fail(error, size, path, "cannot read");
+		fail_at(error, size, path, "cannot read");
 	else if (result == CFG_PARSE_ERROR)
 		snprintf(error, size, "%s: %s; mend or remove it", path, parse_error);
 	else

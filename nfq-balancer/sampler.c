@@ -15,6 +15,7 @@
 #define SECONDS_KEPT 11 /* ten intervals of a second */
 #define LONG_KEPT 31 /* thirty intervals of ten seconds */
 #define LONG_MS 10000
+#define TICK_MS 1000
 #define RATE_INTERVALS 10
 #define BITS_INTERVALS 5
 
@@ -121,9 +122,15 @@ void sampler_tick(struct sampler *sampler, uint64_t now_ms)
 {
 	const struct snapshot *last = ring_at(&sampler->long_ring, 0);
 
+	/* what happened before the first tick happened in the second before it */
+	if (!last) {
+		ring_add(&sampler->short_ring, now_ms - TICK_MS, sampler->now);
+		ring_add(&sampler->long_ring, now_ms - TICK_MS, sampler->now);
+		last = ring_at(&sampler->long_ring, 0);
+	}
 	read_totals(sampler);
 	ring_add(&sampler->short_ring, now_ms, sampler->now);
-	if (!last || now_ms - last->ms >= LONG_MS)
+	if (now_ms - last->ms >= LONG_MS)
 		ring_add(&sampler->long_ring, now_ms, sampler->now);
 }
 
@@ -151,8 +158,7 @@ struct sampler_link sampler_link(const struct sampler *sampler, unsigned link)
 	rate = ring_at(&sampler->short_ring, RATE_INTERVALS);
 	old = ring_at(&sampler->long_ring, LONG_KEPT - 1);
 	out.flows = now->link[link].flows;
-	/* younger than five minutes: everything is recent */
-	out.flows_5min = out.flows - (sampler->long_ring.held == LONG_KEPT ? old->link[link].flows : 0);
+	out.flows_5min = out.flows - old->link[link].flows;
 	out.rate_tenths = per_second(10 * (out.flows - rate->link[link].flows), now->ms - rate->ms);
 	out.rx_bits = per_second(8 * (now->link[link].rx - bits->link[link].rx), now->ms - bits->ms);
 	out.tx_bits = per_second(8 * (now->link[link].tx - bits->link[link].tx), now->ms - bits->ms);
