@@ -48,7 +48,8 @@ nft_known() {
 }
 
 # What NEW packets must not be: ours to decide only if unicast, routed and of a
-# family that some link carries. Not told apart here: TCP with and without SYN. A
+# family that some link carries. (Not "type unicast": IPv6 calls an address so only
+# while main has a route to it, and main may well have no default.) Not told apart here: TCP with and without SYN. A
 # TCP packet of an unknown flow without SYN is the middle of a connection that
 # conntrack forgot (`conntrack -F`, a rebooted router). If it went by main, all of
 # these would move to one link; queued, stickiness sends them where they were.
@@ -57,7 +58,7 @@ nft_exceptions() {
 	emit "		meta mark & $mask != 0 return"
 	[ "$have4" = 1 ] || emit "		meta nfproto ipv4 return"
 	[ "$have6" = 1 ] || emit "		meta nfproto ipv6 return"
-	emit "		fib daddr type != unicast return"
+	emit "		fib daddr type { local, broadcast, anycast, multicast } return"
 	emit "		ip6 daddr fe80::/10 return"
 	emit "		ip6 saddr { fe80::/10, :: } return"
 }
@@ -273,6 +274,7 @@ nft_fallback() {
 nft_own() {
 	emit "	chain own {"
 	emit "		type filter hook output priority -152; policy accept;"
+	[ -z "$helpers" ] || emit "		ct state new jump assign_helper"
 	emit "		ct mark & $mask != { 0, $waiting } return"
 	emit "		meta mark & $mask != 0 goto own_marked"
 	[ "$local_traffic" != yes ] || nft_own_new
@@ -299,7 +301,7 @@ nft_own() {
 # bound to somewhere. DHCP is the link's own business.
 nft_own_new() {
 	emit "		ct state != new return"
-	emit "		fib daddr type != unicast return"
+	emit "		fib daddr type { local, broadcast, anycast, multicast } return"
 	emit "		ip6 daddr fe80::/10 return"
 	emit "		udp dport { 67, 547 } return"
 	for family in 4 6; do
@@ -477,9 +479,9 @@ nft_stale() {
 		while read -r name; do
 			grep -q "^	chain $name {" "$work/nft.new" || echo "delete chain $TABLE $name"
 		done
-	awk '$1 == "counter" && $3 == "{" { print $2 }' "$work/nft.old" |
-		while read -r name; do
-			grep -q "^	counter $name {" "$work/nft.new" || echo "delete counter $TABLE $name"
+	sed -n 's/^	\(counter\|ct helper\) \([^ ]*\) {.*/\1 \2/p' "$work/nft.old" |
+		while read -r object; do
+			grep -q "^	$object {" "$work/nft.new" || echo "delete ${object% *} $TABLE ${object##* }"
 		done
 }
 
