@@ -168,10 +168,10 @@ static bool check_byte(struct scan *scan, bool quoted)
 	return false;
 }
 
-/* Over a string whose quote stands at scan->at; false after reporting */
+/* Over a string whose quote stands at scan->at; false after reporting. No value of ours
+ * goes over a line's end: that is a forgotten quote. */
 static bool skip_string(struct scan *scan)
 {
-	unsigned opened = scan->line;
 	char quote = *scan->at++;
 
 	while (scan->at < scan->end && *scan->at != quote) {
@@ -179,13 +179,11 @@ static bool skip_string(struct scan *scan)
 			return false;
 		if (*scan->at == '\\' && scan->at + 1 < scan->end)
 			scan->at++;
-		if (*scan->at == '\n')
-			scan->line++;
-		scan->at++;
+		if (*scan->at++ == '\n')
+			break;
 	}
-	if (scan->at == scan->end) {
-		parse_error(scan->parse, scan->file, opened, "a string is opened here and never closed, expected %c",
-			    quote);
+	if (scan->at == scan->end || scan->at[-1] == '\n') {
+		parse_error(scan->parse, scan->file, scan->line, "a string is not closed on its line, expected %c", quote);
 		return false;
 	}
 	scan->at++;
