@@ -16,11 +16,11 @@ pointer() {
 # Use the state of an earlier start, whatever the configuration says today
 find_state() {
 	where=$(cat "$(pointer)" 2>/dev/null)
-	[ -z "$where" ] || [ ! -s "$where/rules.state" ] || {
+	if [ -n "$where" ] && [ -s "$where/rules.state" ]; then
 		use_run_directory "$where"
-		return 0
-	}
-	policy_read 2>/dev/null || use_run_directory /run/nfq-balancer
+	else
+		policy_read 2>/dev/null || use_run_directory /run/nfq-balancer
+	fi
 }
 
 point_to_state() {
@@ -36,7 +36,7 @@ forget_pointer() {
 }
 
 fingerprint() {
-	case $backend in
+	case $1 in
 	nft) nft_fingerprint ;;
 	nft+iptables) echo "$(nft_fingerprint) $(iptables_fingerprint)" ;;
 	*) iptables_fingerprint ;;
@@ -46,9 +46,10 @@ fingerprint() {
 ruleset_apply() {
 	case $backend in
 	nft) nft_apply ;;
-	# the commit chain first: nothing may be queued that nobody would take afterwards
+	# nft last: it is all or nothing, so a failed restart has only to put back the
+	# one chain in iptables
 	nft+iptables) iptables_apply "$queue_kind" && nft_apply ;;
-	iptables-*) iptables_apply "${backend#iptables-}" ;;
+	*) iptables_apply "${backend#iptables-}" ;;
 	esac
 }
 
@@ -70,22 +71,16 @@ state_begin() {
 	END
 }
 
-# Everything but the state's first lines; false at the first failure
+# To the kernel. False at the first failure; each thing done is in the state by then.
 bring_up() {
-	sysctls_set &&
-		groups_set &&
-		names_set &&
-		network_add &&
-		ruleset_apply &&
-		network_prune &&
-		state_set fingerprint "$(fingerprint)"
+	sysctls_set && groups_set && names_set && network_add && ruleset_apply
 }
 
 # Undo what the state lists. Goes on after an error: the more is put back the better.
 take_down() {
 	failed=0
 	ruleset_remove || failed=1
-	rm -f "$work/rules4" "$work/rules6" "$work/routes4" "$work/routes6" "$work/links"
+	plan_nothing
 	network_prune || failed=1
 	groups_reset
 	names_reset
@@ -95,16 +90,31 @@ take_down() {
 	forget_pointer
 }
 
+warn_absent() {
+	for interface in $interfaces; do
+		interface_exists "$interface" || warn "$interface does not exist yet; the daemon adds its routes when it comes"
+	done
+}
+
 command_start() {
 	need_root
 	make_work
 	policy_read || die "not started: the configuration is not usable"
 	take_lock
 	if state_active; then
+		if rules_intact && [ "$(state_value checksum)" = "$checksum" ]; then
+			say "active already: backend $(state_value backend)"
+			return
+		fi
 		refresh
 		return
 	fi
 	choose_backend
+	start_fresh
+	[ -z "$confirm" ] || confirm_arm
+}
+
+start_fresh() {
 	check_tables
 	warn_absent
 	plan_network
@@ -114,23 +124,84 @@ command_start() {
 		take_down
 		die "not started: everything is as it was before"
 	fi
+	state_set fingerprint "$(fingerprint "$backend")"
 	say "active: backend $backend"
-	[ -z "$confirm" ] || confirm_arm
 }
 
-warn_absent() {
-	for interface in $interfaces; do
-		interface_exists "$interface" || warn "$interface does not exist yet; the daemon adds its routes when it comes"
+# From an active ruleset to the current configuration, without a moment between
+refresh() {
+	backend=$(state_value backend)
+	if [ -n "$forced" ] && [ "$forced" != "$backend" ]; then
+		backend_works "$forced" || die "backend $forced does not work in this kernel; $backend stays"
+		warn "another backend: for a moment there are no rules"
+		take_down || die "could not take down backend $backend; $state lists what is left"
+		choose_backend
+		start_fresh
+		return
+	fi
+	queue_kind=legacy
+	case $(state_value iptables4) in *-nft) queue_kind=nft ;; esac
+	check_tables
+	warn_absent
+	plan_network
+	cp "$state" "$work/state.old"
+	if ! bring_up; then
+		put_back
+		die "nothing changed: the rules of before stay"
+	fi
+	network_prune || warn "some routes or ip rules of the old configuration could not be deleted"
+	state_without_stale
+	groups_reset keep
+	state_set checksum "$checksum"
+	state_set fingerprint "$(fingerprint "$backend")"
+	point_to_state
+	say "active: backend $backend, refreshed"
+}
+
+# After a restart that failed half-way: what the old state does not list is undone,
+# what it lists is put back
+put_back() {
+	iptables_put_back
+	for family in 4 6; do
+		sed -n "s/^rule$family //p" "$work/state.old" >"$work/rules$family"
+		sed -n "s/^route$family //p" "$work/state.old" >"$work/routes$family"
 	done
+	network_add
+	network_prune
+	grep -vxF -f "$work/state.old" "$state" >"$work/state.new"
+	mv -f "$work/state.old" "$state"
+	(
+		state=$work/state.new
+		groups_reset
+		names_reset
+		sysctls_reset
+	)
+	rm -f "$work/links"
+}
+
+command_restart() {
+	need_root
+	make_work
+	policy_read || die "restart: the configuration is not usable; the rules stay as they are"
+	find_state
+	take_lock
+	if state_active; then
+		refresh
+	else
+		choose_backend
+		start_fresh
+	fi
 }
 
 command_stop() {
 	need_root
 	make_work
 	find_state
-	[ -d "$run_directory" ] || { say "not active"; return 0; }
+	if ! state_active; then
+		say "not active"
+		return
+	fi
 	take_lock
-	state_active || { say "not active"; return 0; }
 	confirm_disarm
 	take_down || die "stop: not everything could be put back; $state still lists it"
 	say "stopped"
@@ -139,9 +210,27 @@ command_stop() {
 command_print() {
 	make_work
 	policy_read || exit 1
+	state=/dev/null
 	choose_backend
 	plan_network
+	for family in 4 6; do
+		[ ! -s "$work/rules$family" ] || {
+			emit "# ip -$family -batch"
+			routes_batch <"$work/routes$family"
+			while read -r line; do emit "rule add $(rule_words "$line")"; done <"$work/rules$family"
+		}
+	done
 	case $backend in
-	nft*) nft_text ;;
+	nft*)
+		emit "# nft -f"
+		nft_text
+		;;
 	esac
+	[ "$backend" != nft ] || return 0
+	iptables_jumps >"$work/jumps"
+	for table in $TABLES; do : >"$work/present.$table"; done
+	emit "# iptables-restore --noflush"
+	iptables_text 4
+	emit "# ip6tables-restore --noflush"
+	iptables_text 6
 }

@@ -1,10 +1,15 @@
 # shellcheck shell=sh disable=SC2034,SC2154
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# iptables.sh - the rules as iptables chains, whole or only NFQUEUE
+# iptables.sh - the rules as iptables chains: only NFQUEUE, or all of them
 #
 # Everything stands in chains of our own (nfqb_*), reached by one jump from each
-# built-in chain. A restart refills the chains and leaves the jumps where they are.
+# built-in chain. A restart refills the chains and leaves the jumps where they are,
+# one transaction per table. Wanted are a text for iptables-restore (per family,
+# $work/text4 and text6) and a list of jumps ($work/jumps); what stands in our name
+# and is in neither goes away afterwards.
+
+TABLES='raw nat mangle'
 
 # The built-in chains with a jump, for the current backend: "table chain ours where"
 iptables_jumps() {
@@ -42,48 +47,79 @@ iptables_text() {
 }
 
 iptables_missing_jumps() {
-	iptables_jumps | while read -r table chain ours where; do
+	while read -r table chain ours where; do
 		[ "$table" = "$1" ] || continue
-		grep -qxF -- "-A $chain -j $ours" "$work/present.$1" && continue
+		grep -qxF -- "-A $chain -j $ours" "$work/present.$table" && continue
 		if [ "$where" = first ]; then emit "-I $chain 1 -j $ours"; else emit "-A $chain -j $ours"; fi
-	done
+	done <"$work/jumps"
 }
 
-# What is in the tables now; a table is only read if the state or a rule of ours
-# can be in it (reading would load it)
+# What stands in our name now, as iptables-save prints it. Legacy tables that do not
+# exist are not looked at: looking makes them.
 iptables_present() {
-	for table in mangle nat raw; do
-		"$(iptables_tool "$1" save)" -t $table 2>/dev/null >"$work/present.$table"
+	names=ip_tables_names
+	case $1 in ip6*) names=ip6_tables_names ;; esac
+	for table in $TABLES; do
+		: >"$work/present.$table"
+		case $1 in
+		*legacy) grep -qx $table /proc/net/$names 2>/dev/null || continue ;;
+		esac
+		"$(iptables_tool "$1" save)" -t $table 2>/dev/null | grep nfqb_ >"$work/present.$table"
 	done
 }
 
+iptables_restore() {
+	"$(iptables_tool "$1" restore)" --noflush -w 2>"$work/iptables.error" && return
+	grep -v '^Try ' "$work/iptables.error" | sed "s/^/$1: /" >&2
+	return 1
+}
+
+# iptables_apply KIND: the current policy's rules, by the front end of that kind
 iptables_apply() {
+	iptables_jumps >"$work/jumps"
 	for family in 4 6; do
 		tool=$(iptables_command "$1" $family) || return 1
 		state_note "iptables$family" "$tool"
 		iptables_present "$tool"
-		iptables_text $family >"$work/iptables$family.text"
-		"$(iptables_tool "$tool" restore)" --noflush -w <"$work/iptables$family.text" 2>"$work/iptables.error" || {
-			sed "s/^/$tool: /" "$work/iptables.error" >&2
-			return 1
-		}
-		iptables_prune "$tool"
+		iptables_keep "$tool" $family
+		iptables_text $family >"$work/text$family"
+		iptables_restore "$tool" <"$work/text$family" || return 1
+		iptables_prune "$tool" $family || return 1
 	done
 }
 
-# Chains and jumps of an older plan that the text just applied does not have
+# Write down what stands there, so that a restart that fails can put it back
+iptables_keep() {
+	for table in $TABLES; do
+		emit "*$table"
+		sed -n 's/^\(:nfqb_[^ ]*\) .*/\1 - [0:0]/p; /^-A nfqb_/p' "$work/present.$table"
+		emit COMMIT
+		sed -n "s/^-A \([A-Z]*\) -j \(nfqb_.*\)/$table \1 \2 last/p" "$work/present.$table" >>"$work/old.jumps$2"
+	done >"$work/old.text$2"
+}
+
+iptables_put_back() {
+	for family in 4 6; do
+		tool=$(state_value "iptables$family")
+		[ -n "$tool" ] && [ -e "$work/old.text$family" ] || continue
+		iptables_restore "$tool" <"$work/old.text$family"
+		cp "$work/old.text$family" "$work/text$family"
+		cp "$work/old.jumps$family" "$work/jumps"
+		iptables_prune "$tool" $family
+	done
+}
+
+# Jumps and chains in our name that are not wanted (any more)
 iptables_prune() {
 	iptables_present "$1"
-	for table in mangle nat raw; do
+	for table in $TABLES; do
 		sed -n 's/^-A \([A-Z]*\) -j \(nfqb_.*\)/\1 \2/p' "$work/present.$table" |
 			while read -r chain ours; do
-				[ -e "$work/iptables$family.text" ] && iptables_jumps | grep -q "^$table $chain $ours " ||
-					emit "-D $chain -j $ours"
+				grep -q "^$table $chain $ours " "$work/jumps" || emit "-D $chain -j $ours"
 			done >"$work/prune"
 		sed -n 's/^:\(nfqb_[^ ]*\) .*/\1/p' "$work/present.$table" |
 			while read -r ours; do
-				[ -e "$work/iptables$family.text" ] && grep -q "^:$ours " "$work/iptables$family.text" ||
-					emit "$ours"
+				sed -n "/^\*$table\$/,/^COMMIT/p" "$work/text$2" | grep -q "^:$ours " || emit "$ours"
 			done >"$work/gone"
 		[ -s "$work/prune" ] || [ -s "$work/gone" ] || continue
 		{
@@ -92,24 +128,25 @@ iptables_prune() {
 			sed 's/^/-F /' "$work/gone"
 			sed 's/^/-X /' "$work/gone"
 			emit COMMIT
-		} | "$(iptables_tool "$1" restore)" --noflush -w || return 1
+		} | iptables_restore "$1" || return 1
 	done
 }
 
 iptables_remove() {
+	: >"$work/jumps"
 	for family in 4 6; do
 		tool=$(state_value "iptables$family")
-		[ -n "$tool" ] || continue
-		rm -f "$work/iptables$family.text"
-		iptables_prune "$tool" || return 1
+		: >"$work/text$family"
+		[ -z "$tool" ] || iptables_prune "$tool" $family || return 1
 	done
 }
 
+# The same for the same rules, whatever passed through them
 iptables_fingerprint() {
 	for family in 4 6; do
 		tool=$(state_value "iptables$family")
-		[ -z "$tool" ] || for table in mangle nat raw; do
-			"$(iptables_tool "$tool" save)" -t $table 2>/dev/null | grep nfqb_ | sed 's/^\(:.*\) \[.*/\1/'
-		done
+		[ -n "$tool" ] || continue
+		iptables_present "$tool"
+		for table in $TABLES; do sed 's/^\(:.*\) \[.*/\1/' "$work/present.$table"; done
 	done | cksum
 }

@@ -47,12 +47,14 @@ nft_known() {
 	emit "	chain settle_main { ct mark set ct mark & $not_mask | $main; }"
 }
 
-# What NEW packets must not be: ours to decide only if unicast, routed and of a
+# What NEW packets must not be: ours to decide only if routed to one host and of a
 # family that some link carries. (Not "type unicast": IPv6 calls an address so only
-# while main has a route to it, and main may well have no default.) Not told apart here: TCP with and without SYN. A
-# TCP packet of an unknown flow without SYN is the middle of a connection that
-# conntrack forgot (`conntrack -F`, a rebooted router). If it went by main, all of
-# these would move to one link; queued, stickiness sends them where they were.
+# while main has a route to it, and main may well have no default.)
+#
+# Not told apart here: TCP with and without SYN. A TCP packet of an unknown flow
+# without SYN is the middle of a connection that conntrack forgot (`conntrack -F`, a
+# rebooted router). If it went by main, all of these would move to one link; queued,
+# stickiness sends them where they were.
 nft_exceptions() {
 	emit "		ct state != new return"
 	emit "		meta mark & $mask != 0 return"

@@ -27,7 +27,7 @@ probe_nft() {
 			chain one { ct mark set ct mark & 0xffff00ff | 0x100; }
 			chain two { type filter hook prerouting priority -151; policy accept;
 				meta mark & 0xff00 vmap @m
-				fib daddr type != unicast return
+				fib daddr type { local, multicast } return
 				update @s { ip saddr limit rate over 1/second } return
 				numgen inc mod 2 vmap { 0 : goto one, 1 : goto one }
 				$1

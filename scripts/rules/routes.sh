@@ -173,10 +173,17 @@ plan_routes() {
 	done
 }
 
-plan_network() {
+plan_nothing() {
 	for family in 4 6; do
 		: >"$work/rules$family"
 		: >"$work/routes$family"
+	done
+	rm -f "$work/links"
+}
+
+plan_network() {
+	plan_nothing
+	for family in 4 6; do
 		eval "[ \"\$have$family\" = 1 ]" || continue
 		plan_rules $family >"$work/rules$family"
 		plan_routes $family >"$work/routes$family"
@@ -217,7 +224,7 @@ rule_words() { emit "${1#* } pref ${1%% *} protocol $PROTOCOL"; }
 # Add what is planned and not there. Each line goes to the state first.
 network_add() {
 	for family in 4 6; do
-		for table in $(sed -n 's/.* table \([0-9]*\).*/\1/p' "$work/routes$family" | sort -u); do
+		for table in $(plan_tables $family); do
 			state_note "table$family" "$table"
 		done
 		while read -r line; do state_note "route$family" "$line"; done <"$work/routes$family"
@@ -239,10 +246,9 @@ run_batch() {
 	return 1
 }
 
-# Take away what the state lists and the plan does not (no plan: all of it)
+# Take away what the state lists and the plan does not
 network_prune() {
 	for family in 4 6; do
-		[ -e "$work/rules$family" ] || { : >"$work/rules$family"; : >"$work/routes$family"; }
 		rules_present $family >"$work/present"
 		state_lines "rule$family" | grep -vxF -f "$work/rules$family" |
 			while read -r line; do
@@ -264,12 +270,27 @@ prune_table() {
 		ip "-$1" route flush table "$2" proto $PROTOCOL 2>/dev/null
 		return 0
 	fi
-	sed -n "/ table $2\( \|\$\)/p" "$work/routes$1" | awk '{ print $1 == "unreachable" ? $1 : $1 }' >"$work/keep"
+	sed -n "/ table $2\( \|\$\)/p" "$work/routes$1" | awk '{ print $1 }' >"$work/keep"
 	ip -N "-$1" route show table "$2" proto $PROTOCOL 2>/dev/null | awk '{ print ($1 == "7" || $1 == "unreachable") ? "unreachable" : $1 }' |
 		grep -vxF -f "$work/keep" |
 		while read -r destination; do ip "-$1" route del "$destination" table "$2" proto $PROTOCOL; done
 	return 0
 }
+
+# The state after a restart: only what the plan has
+state_without_stale() {
+	{
+		grep -v '^\(rule\|route\|table\)[46] ' "$state"
+		for family in 4 6; do
+			plan_tables $family | sed "s/^/table$family /"
+			sed "s/^/route$family /" "$work/routes$family"
+			sed "s/^/rule$family /" "$work/rules$family"
+		done
+	} >"$state.new"
+	mv -f "$state.new" "$state"
+}
+
+plan_tables() { sed -n 's/.* table \([0-9]*\).*/\1/p' "$work/routes$1" | sort -u; }
 
 # ---- interface groups ----
 
