@@ -109,7 +109,6 @@ static const struct condition {
 	bool (*holds)(const struct rule_config *rule, const struct flow *flow, const struct flow_meta *meta);
 } conditions[] = {
 	{ "not from the router", router_holds },
-	{ "not from the LAN", lan_holds },
 	{ "protocol", protocol_holds },
 	{ "port", dport_holds },
 	{ "source-port", sport_holds },
@@ -118,6 +117,7 @@ static const struct condition {
 	{ "interface", iface_holds },
 	{ "dscp", dscp_holds },
 	{ "mark", mark_holds },
+	{ "not from the LAN", lan_holds },
 };
 
 const char *policy_mismatch(const struct policy *policy, unsigned index, const struct flow *flow,
