@@ -19,12 +19,8 @@ struct ports {
 
 static void ports_add(struct ports *ports, uint64_t first, uint64_t last)
 {
-	struct port_range *range;
+	struct port_range *range = parse_push(ports->parse, ports->ranges, ports->n, sizeof(*range));
 
-	for (size_t i = 0; i < *ports->n; i++)
-		if ((*ports->ranges)[i].first == first && (*ports->ranges)[i].last == last)
-			return;
-	range = parse_push(ports->parse, ports->ranges, ports->n, sizeof(*range));
 	if (range != NULL)
 		*range = (struct port_range){ .first = (uint16_t)first, .last = (uint16_t)last };
 }
@@ -51,17 +47,17 @@ static bool range_parse(const char *text, uint64_t *first, uint64_t *last)
 static bool service_add(struct ports *ports, const char *name)
 {
 	size_t n = ports->rule->n_protocols;
-	bool found = false;
+	int last = 0;
 
 	for (size_t i = 0; i < (n == 0 ? 1 : n); i++) {
 		int port = service_port(name, n == 0 ? 0 : ports->rule->protocols[i]);
 
-		if (port <= 0)
+		if (port <= 0 || port == last) /* nearly always the same in every protocol */
 			continue;
 		ports_add(ports, (uint64_t)port, (uint64_t)port);
-		found = true;
+		last = port;
 	}
-	return found;
+	return last != 0;
 }
 
 /* Add what one token says; NULL, or what was expected instead */

@@ -9,6 +9,9 @@
 #include "policy/config_parse.h"
 #include "policy/config_print.h"
 
+#define MAX_RULES 65535 /* struct decision counts them in 16 bits */
+#define MAX_IFACES 1024
+
 static void parse_protocols(struct parse *parse, cfg_t *section, struct rule_config *rule)
 {
 	section_refuse_empty(parse, section, "protocol");
@@ -45,7 +48,7 @@ static void check_ports(struct parse *parse, cfg_t *section, const struct rule_c
 	}
 }
 
-/* Slot of an interface name, which is added when it is new */
+/* Slot of an interface name, which is added when it is new; 0: no room */
 static unsigned iface_slot(struct parse *parse, const char *name)
 {
 	struct config *config = parse->config;
@@ -55,6 +58,10 @@ static unsigned iface_slot(struct parse *parse, const char *name)
 	for (size_t i = 0; i < config->n_ifaces; i++)
 		if (strcmp(config->ifaces[i], name) == 0)
 			return (unsigned)i + 1;
+	if (config->n_ifaces == MAX_IFACES) {
+		parse_error(parse, config->file, 0, "rules name more than %d interfaces, expected fewer", MAX_IFACES);
+		return 0;
+	}
 	copy = parse_strdup(parse, name);
 	slot = copy == NULL ? NULL : parse_push(parse, &config->ifaces, &config->n_ifaces, sizeof(*slot));
 	if (slot == NULL) {
@@ -251,6 +258,10 @@ void parse_rules(struct parse *parse, cfg_t *root)
 {
 	struct config *config = parse->config;
 
+	if (section_count(root, "rule") > MAX_RULES) {
+		parse_error(parse, config->file, 0, "%zu rules, expected at most %d", section_count(root, "rule"), MAX_RULES);
+		return;
+	}
 	for (unsigned i = 0; i < section_count(root, "rule"); i++) {
 		cfg_t *section = cfg_getnsec(root, "rule", i);
 		struct rule_config *rule;

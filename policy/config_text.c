@@ -15,7 +15,7 @@
 #include "policy/config_parse.h"
 
 #define MAX_BRACES 8 /* a list within a tier within a group is three */
-#define FILE_MAX (4u << 20) /* no configuration or port list is longer; /dev/zero is */
+#define FILE_MAX (1u << 20) /* no configuration or port list is longer; /dev/zero is */
 
 /* FNV-1a: only has to tell that a file changed */
 static uint64_t checksum_add(uint64_t sum, const char *bytes, size_t length)
