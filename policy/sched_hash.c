@@ -11,9 +11,13 @@
  */
 #include "policy/sched_private.h"
 
-__extension__ typedef unsigned __int128 uint128;
+#include <assert.h>
 
-#define LOG_BITS 40 /* fraction bits of minus_log2() */
+/* Fraction bits of minus_log2(). Its error, some 2^-29, is a thousandth of the smallest
+ * share that weights can ask for; and cost times weight stays within 64 bits. */
+#define LOG_BITS 30
+
+static_assert(CONFIG_MAX_WEIGHT < UINT64_MAX / (UINT64_C(65) << LOG_BITS), "cost times weight fits");
 
 /* The finalizer of splitmix64 (Steele, Lea & Flood 2014): every input bit moves every output bit */
 static uint64_t mix(uint64_t x)
@@ -23,20 +27,20 @@ static uint64_t mix(uint64_t x)
 	return x ^ x >> 31;
 }
 
-/* -log2(u / 2^64) with LOG_BITS fraction bits, rounded up, so never 0; u is not 0.
- * Digit by digit: squaring a number in [1, 2) doubles its logarithm. */
+/* -log2(u / 2^64) with LOG_BITS fraction bits, never 0; u is not 0. Digit by digit:
+ * squaring a number in [1, 2) doubles its logarithm. */
 static uint64_t minus_log2(uint64_t u)
 {
 	const unsigned zeros = (unsigned)__builtin_clzll(u);
-	uint64_t mantissa = u << zeros; /* in [1, 2), 63 fraction bits */
+	uint64_t mantissa = u << zeros >> 32; /* in [1, 2), 31 fraction bits */
 	uint64_t fraction = 0;
 
 	for (unsigned i = 0; i < LOG_BITS; i++) {
-		const uint128 square = (uint128)mantissa * mantissa;
-		const unsigned carry = (unsigned)(square >> 127);
+		const uint64_t square = mantissa * mantissa; /* in [1, 4), 62 fraction bits */
+		const unsigned carry = (unsigned)(square >> 63);
 
 		fraction = fraction << 1 | carry;
-		mantissa = (uint64_t)(square >> (63 + carry));
+		mantissa = square >> (31 + carry);
 	}
 	return ((uint64_t)zeros + 1) * (UINT64_C(1) << LOG_BITS) - fraction;
 }
@@ -55,7 +59,7 @@ struct contender {
 /* a.cost / a.weight < b.cost / b.weight, without dividing */
 static bool nearer(const struct contender *a, const struct contender *b)
 {
-	return (uint128)a->cost * b->weight < (uint128)b->cost * a->weight;
+	return a->cost * b->weight < b->cost * a->weight;
 }
 
 /* `scores` may be NULL */

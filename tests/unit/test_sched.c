@@ -213,27 +213,33 @@ static uint64_t finalize(uint64_t x)
 	return x ^ x >> 31;
 }
 
-/* Rendezvous in floating point. Returns whether the winner leads clearly. */
+#define LOG_ERROR 4e-9 /* of the scheduler's integers, in natural logarithms */
+
+static double oracle_score(const struct link_runtime *runtime, unsigned link, uint64_t hash)
+{
+	const uint64_t u = finalize(hash ^ finalize(runtime->id[link])) | 1;
+
+	return -log((double)u / 18446744073709551616.0) / atomic_load(&runtime->weight[link]);
+}
+
+/* Rendezvous in floating point. Returns whether the winner leads by more than the integers' error. */
 static bool oracle(const struct link_runtime *runtime, uint64_t candidates, uint64_t hash, unsigned *winner)
 {
-	double best = HUGE_VAL, second = HUGE_VAL;
+	double best = HUGE_VAL;
 
 	for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++) {
-		const uint64_t u = finalize(hash ^ finalize(runtime->id[i])) | 1;
-		double score;
-
-		if (!(candidates & UINT64_C(1) << i))
-			continue;
-		score = -log((double)u / 18446744073709551616.0) / atomic_load(&runtime->weight[i]);
-		if (score < best) {
-			second = best;
-			best = score;
+		if ((candidates >> i & 1) && oracle_score(runtime, i, hash) < best) {
+			best = oracle_score(runtime, i, hash);
 			*winner = i;
-		} else if (score < second) {
-			second = score;
 		}
 	}
-	return second > best * (1 + 1e-6);
+	best += LOG_ERROR / atomic_load(&runtime->weight[*winner]);
+	for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++) {
+		if ((candidates >> i & 1) && i != *winner &&
+		    oracle_score(runtime, i, hash) - LOG_ERROR / atomic_load(&runtime->weight[i]) <= best)
+			return false;
+	}
+	return true;
 }
 
 static void test_hash_against_floating_point(void **state)
