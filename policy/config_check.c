@@ -128,7 +128,7 @@ static void warn_unused(struct parse *parse)
 {
 	const struct config *config = parse->config;
 
-	if (config->n_lan == 0)
+	if (config->n_lan == 0 && !parse->lan_stated)
 		parse_warning(parse, config->file, 0, "lan is not given: %s",
 			      config->local ? "only the router's own connections are steered" : "no connection is steered");
 	for (size_t g = 0; g < config->n_groups; g++) {

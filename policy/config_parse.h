@@ -50,6 +50,7 @@ struct parse {
 	struct section_seen *seen;
 	size_t n_seen;
 	/* what cannot be told from struct config any more */
+	bool lan_stated; /* also as an empty list: a server has none, and means it */
 	bool mask_ok; /* the mask is usable: ids and marks can be checked against it */
 	bool fallback_weight_stated; /* by some link */
 };

@@ -74,6 +74,7 @@ static void parse_lan(struct parse *parse, cfg_t *root)
 	struct config *config = parse->config;
 	char name[CONFIG_IFNAME_MAX + 1];
 
+	parse->lan_stated = (cfg_getopt(root, "lan")->flags & CFGF_MODIFIED) != 0;
 	for (size_t i = 0; i < section_count(root, "lan"); i++) {
 		const struct value *value = section_nth(root, "lan", i);
 
