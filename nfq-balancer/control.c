@@ -370,12 +370,16 @@ void control_close(struct control *control)
 	control->listener = NULL;
 	watch_announce_stop(control);
 	while ((client = LIST_FIRST(&control->clients))) {
-		/* what fits into the socket now; nobody is waited for */
-		evbuffer_write(bufferevent_get_output(client->bev), bufferevent_getfd(client->bev));
+		struct evbuffer *output = bufferevent_get_output(client->bev);
+
+		/* what fits into the socket now; nobody is waited for. A bufferevent keeps its front to itself. */
+		evbuffer_unfreeze(output, 1);
+		evbuffer_write(output, bufferevent_getfd(client->bev));
 		client_free(client);
 	}
 	if (control->resume)
 		event_free(control->resume);
+	/* in root's directory that fails by now: the socket stays, refuses, and the next start replaces it */
 	if (control->path)
 		unlink(control->path);
 	free(control->path);

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Clients that do what they should not: the daemon keeps its memory, answers others, and steers."""
+
+import grp
+import os
+import socket
+import stat
+import time
+
+import pytest
+
+import lab
+from control import Speaker, ask_json, error, status
+from lab.host import wait_until
+from lab.paths import CLIENT
+
+MANY = 1000
+PROMPT = 2.0  # seconds within which others are served; generous, a served client takes milliseconds
+MEMORY = 24 << 20  # growth of the daemon allowed for what a hostile client does
+
+
+@pytest.fixture(scope="module", name="world")
+def make_world_once():
+    with lab.world(links=2) as world:
+        world.balancer.configure(world.links)
+        world.balancer.start()
+        yield world
+
+
+@pytest.fixture(name="balancer")
+def balancer_of_world(world):
+    return world.balancer
+
+
+def memory(balancer):
+    with open(f"/proc/{balancer.process.pid}/status", encoding="utf-8") as file:
+        line = next(line for line in file if line.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024
+
+
+def descriptors(balancer):
+    return len(os.listdir(f"/proc/{balancer.process.pid}/fd"))
+
+
+def served_promptly(balancer):
+    start = time.monotonic()
+    assert status(balancer)["links_up"] == 2
+    assert time.monotonic() - start < PROMPT
+
+
+def steers(world):
+    decided = world.balancer.decided()
+    run = world.traffic(flows=50, rate=500)
+    assert run.result()["completed"] == 50
+    assert world.balancer.decided() - decided == 50
+
+
+def push(stream, data):
+    """Send until all is sent or the daemon hangs up. Returns how much went."""
+    sent = 0
+    view = memoryview(data)
+    try:
+        while sent < len(data):
+            sent += stream.send(view[sent:])
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    return sent
+
+
+def test_ten_megabytes_without_a_newline(world, balancer):
+    before = memory(balancer)
+    with Speaker(balancer) as speaker:
+        assert push(speaker.stream, b"x" * (10 << 20)) < 10 << 20
+        said = speaker.closed().decode()
+        assert said == "error line too long: expected at most 4096 bytes and a newline\n"
+    assert memory(balancer) - before < 1 << 20
+    steers(world)
+
+
+@pytest.mark.parametrize("length, good", [(4096, True), (4097, False)])
+def test_longest_line(balancer, length, good):
+    line = "show groups" + " " * (length - len("show groups"))
+    with Speaker(balancer) as speaker:
+        speaker.say(line)
+        assert (speaker.reply()[-1] == "ok") is good
+        if not good:
+            assert speaker.closed() == b""
+
+
+@pytest.mark.parametrize("line", [b"show\0groups\n", b"\0\n", b"\xff\xfe\xfd\n", b"show groups \xc3\x28\n"])
+def test_bytes_that_are_no_text(balancer, line):
+    with Speaker(balancer) as speaker:
+        speaker.stream.sendall(line)
+        assert speaker.reply()[-1].startswith("error ")
+        assert speaker.ask("show groups")[-1] == "ok"
+
+
+def test_one_byte_at_a_time(balancer):
+    with Speaker(balancer) as speaker:
+        for byte in b"show groups\n":
+            speaker.stream.sendall(bytes([byte]))
+        assert speaker.reply()[-1] == "ok"
+
+
+def test_client_that_never_reads(world, balancer):
+    """Commands without end and nothing read: nothing more is taken from it."""
+    before = memory(balancer)
+    with Speaker(balancer) as speaker:
+        speaker.stream.setblocking(False)
+        sent = 0
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            try:
+                sent += speaker.stream.send(b"show config\n" * 1000)
+            except BlockingIOError:
+                served_promptly(balancer)
+                try:
+                    sent += speaker.stream.send(b"x")
+                except BlockingIOError:
+                    break
+        else:
+            pytest.fail(f"{sent} bytes of commands were taken without a reply being read")
+        steers(world)
+        assert memory(balancer) - before < MEMORY
+        # when it reads after all, everything it asked for is there
+        speaker.stream.settimeout(20)
+        for _ in range(100):
+            assert speaker.reply()[-1] == "ok"
+    served_promptly(balancer)
+
+
+def test_dump_that_nobody_reads(world, balancer):
+    """show flows waits for its reader, then goes on to the last flow."""
+    world.router.sh("for i in $(seq 1 5000); do echo -A -s 192.168.1.77 -d 203.0.113.77 -p udp --sport $((1024 + i)) "
+                    "--dport 53 -t 600 -m 0x8100; done > /tmp/$$.ct; "
+                    "conntrack -R /tmp/$$.ct > /dev/null 2>&1; rm -f /tmp/$$.ct")
+    there = world.router.conntrack("-s", "192.168.1.77").count("src=192.168.1.77")
+    assert there == 5000
+    before = memory(balancer)
+    with Speaker(balancer) as idle, Speaker(balancer) as second:
+        idle.say("json show flows client 192.168.1.77")
+        second.say("show flows client 192.168.1.77")
+        for _ in range(5):
+            served_promptly(balancer)
+        steers(world)
+        assert memory(balancer) - before < MEMORY
+        assert len(idle.reply()) == there + 2
+        assert second.reply()[-2] == f"{there} flows"
+
+
+def test_dump_whose_reader_leaves(balancer):
+    count = descriptors(balancer)
+    for _ in range(20):
+        speaker = Speaker(balancer)
+        speaker.say("show flows")
+        speaker.close()
+    wait_until(lambda: descriptors(balancer) <= count, what="the dumps' descriptors to be closed")
+
+
+def test_watcher_that_never_reads(world, balancer):
+    """Decisions go on; the watcher is told how many lines were left out."""
+    before = memory(balancer)
+    with Speaker(balancer, timeout=20) as speaker:
+        speaker.stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        speaker.say("json watch decisions")
+        assert "watching" in speaker.line()
+        run = world.traffic(flows=6000, rate=3000)
+        assert run.result()["completed"] == 6000
+        served_promptly(balancer)
+        assert memory(balancer) - before < MEMORY
+        # reading again: it hears of what it missed as soon as something happens
+        speaker.stream.setblocking(False)
+        seen = b""
+        deadline = time.monotonic() + 20
+        while b'"left_out"' not in seen and time.monotonic() < deadline:
+            try:
+                seen += speaker.stream.recv(1 << 20)
+            except BlockingIOError:
+                world.traffic(flows=5).result()
+        assert b'"left_out"' in seen
+        left_out = sum(int(part.split(b"}")[0]) for part in seen.split(b'"lines":')[1:])
+        shown = seen.count(b'"type":"decision"')
+        assert left_out > 0 and shown > 0
+
+
+def test_a_thousand_clients(world, balancer):
+    speakers = [Speaker(balancer, timeout=30) for _ in range(MANY)]
+    try:
+        for speaker in speakers:
+            speaker.say("show groups")
+        served_promptly(balancer)
+        steers(world)
+        assert all(speaker.reply()[-1] == "ok" for speaker in speakers)
+        assert ask_json(balancer, "show stats")[0]["stats"]["control"]["clients"] == MANY + 1
+    finally:
+        for speaker in speakers:
+            speaker.close()
+    wait_until(lambda: ask_json(balancer, "show stats")[0]["stats"]["control"]["clients"] == 1,
+               what="the daemon to let go of them")
+
+
+def test_socket_is_not_for_everybody(balancer):
+    mode = os.stat(balancer.socket_path)
+    assert stat.S_ISSOCK(mode.st_mode) and stat.S_IMODE(mode.st_mode) == 0o660 and mode.st_uid == 0
+
+
+def test_second_daemon_refuses(world, balancer):
+    second = world.router.start(lab.balancer.DAEMON, "-c", balancer.config_path, name="second")
+    assert second.wait() == 1
+    said = second.log()
+    assert f"another nfq-balancer (pid {balancer.process.pid}) answers on it" in said and balancer.socket_path in said
+    served_promptly(balancer)
+
+
+# ---- these start daemons of their own ----
+
+def test_stale_socket_is_replaced(make_world):
+    world = make_world(links=2)
+    world.balancer.configure(world.links)
+    world.balancer.start()
+    world.balancer.kill_daemon()
+    assert os.path.exists(world.balancer.socket_path)
+    world.balancer.start_daemon()
+    assert status(world.balancer)["status"] == "OK"
+    # whatever an orderly end leaves behind (the directory is root's by then) is replaced as well
+    world.balancer.stop_daemon()
+    client = world.router.run(CLIENT, "-s", world.balancer.socket_path, check=False)
+    assert client.returncode == 3 and "is the daemon running?" in client.stderr
+    world.balancer.start_daemon()
+    assert status(world.balancer)["status"] == "OK"
+
+
+def test_no_socket_in_the_way(make_world):
+    """A file of somebody else by the socket's name is not removed."""
+    world = make_world(links=2)
+    path = os.path.join(world.balancer.directory, "precious")
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("data")
+    world.balancer.configure(world.links, socket=path)
+    daemon = world.balancer.start_daemon(wait=False)
+    assert daemon.wait() == 1
+    assert "exists and is no socket" in daemon.log()
+    assert open(path, encoding="utf-8").read() == "data"
+
+
+def test_socket_group(make_world):
+    world = make_world(links=2)
+    group = grp.getgrgid(os.stat("/").st_gid if os.stat("/").st_gid else 1).gr_name
+    world.balancer.configure(world.links, socket_group=group)
+    world.balancer.rules("start")
+    world.balancer.start_daemon()
+    mode = os.stat(world.balancer.socket_path)
+    assert mode.st_gid == grp.getgrnam(group).gr_gid and stat.S_IMODE(mode.st_mode) == 0o660
+    world.balancer.stop_daemon()
+
+
+def test_unknown_mistake_after_hostility(balancer):
+    """The daemon that went through all of the above still answers as on its first day."""
+    assert error(balancer, "nonsense").startswith("unknown command")
+    assert balancer.process.alive()
