@@ -57,9 +57,51 @@ static void every_key(void **state)
 	unlink(name);
 }
 
+static char *read_text(const char *name)
+{
+	FILE *file = fopen(name, "r");
+	char *text = calloc(1, 65536);
+
+	assert_non_null(file);
+	assert_non_null(text);
+	assert_true(fread(text, 1, 65535, file) > 0);
+	fclose(file);
+	return text;
+}
+
+/* A key that the parser knows stands in the manual and in the default file */
+static void every_key_is_documented(void **state)
+{
+	static const char *const keys[] = {
+		"lan", "mask", "queue", "queues", "queue-length", "fallback", "local", "ip-forward", "helpers", "source-limit",
+		"sticky-entries", "rule-preference", "socket", "socket-group", "user", "run-directory", "state-directory",
+		"log-level", "link", "id", "interface", "gateway", "gateway6", "weight", "fallback-weight", "download",
+		"upload", "table", "table-name", "nat", "nat6", "address", "prefixes6", "group", "links", "tier", "scheduler",
+		"sticky", "sticky-timeout", "rule", "protocol", "destination-port", "destination-port-file", "source-port",
+		"source-port-file", "source", "destination", "from", "dscp", "mark", "use", "if-down",
+	};
+	char *manual = read_text("man/nfq-balancer.conf.5");
+	char *example = read_text(EXAMPLES "nfq-balancer.conf");
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+		char alone[64], second[64];
+
+		if (strstr(example, keys[i]) == NULL)
+			fail_msg("no %s in the default file", keys[i]);
+		snprintf(alone, sizeof(alone), "Ic %s", keys[i]);
+		snprintf(second, sizeof(second), ", %s\n", keys[i]);
+		if (strstr(manual, alone) == NULL && strstr(manual, second) == NULL)
+			fail_msg("no %s in the manual", keys[i]);
+	}
+	free(manual);
+	free(example);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_key_is_documented),
 		cmocka_unit_test(each_loads),
 		cmocka_unit_test(every_key),
 	};
