@@ -13,14 +13,24 @@ pointer() {
 	echo "${NFQB_POINTERS:-/run/nfq-balancer-rules}/$(echo "$path" | cksum | tr ' ' -)"
 }
 
-# Use the state of an earlier start, whatever the configuration says today
-find_state() {
+active_elsewhere() {
 	where=$(cat "$(pointer)" 2>/dev/null)
-	if [ -n "$where" ] && [ -s "$where/rules.state" ]; then
-		use_run_directory "$where"
-	else
-		policy_read 2>/dev/null || use_run_directory /run/nfq-balancer
+	[ -n "$where" ] && [ -s "$where/rules.state" ]
+}
+
+# The state of an earlier start, whatever the configuration says today
+find_state() {
+	if ! active_elsewhere; then
+		where=$(policy_read 2>/dev/null && echo "$run_directory")
 	fi
+	use_run_directory "${where:-/run/nfq-balancer}"
+}
+
+# The state of the configuration as it is now
+current_state() {
+	policy_read || die "$command: the configuration is not usable; nothing was changed"
+	! active_elsewhere || [ "$where" = "$run_directory" ] ||
+		die "the run directory was $where at the last start and is $run_directory now: stop first"
 }
 
 point_to_state() {
@@ -99,7 +109,7 @@ warn_absent() {
 command_start() {
 	need_root
 	make_work
-	policy_read || die "not started: the configuration is not usable"
+	current_state
 	take_lock
 	if state_active; then
 		if rules_intact && [ "$(state_value checksum)" = "$checksum" ]; then
@@ -170,20 +180,18 @@ put_back() {
 	network_prune
 	grep -vxF -f "$work/state.old" "$state" >"$work/state.new"
 	mv -f "$work/state.old" "$state"
-	(
-		state=$work/state.new
-		groups_reset
-		names_reset
-		sysctls_reset
-	)
-	rm -f "$work/links"
+	whole=$state
+	state=$work/state.new
+	groups_reset
+	names_reset
+	sysctls_reset
+	state=$whole
 }
 
 command_restart() {
 	need_root
 	make_work
-	policy_read || die "restart: the configuration is not usable; the rules stay as they are"
-	find_state
+	current_state
 	take_lock
 	if state_active; then
 		refresh

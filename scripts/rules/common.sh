@@ -9,7 +9,7 @@
 # no error; so whatever moment a `start` dies at, `stop` cleans up after it.
 
 PROTOCOL=157
-GROUP=28262 # 0x6e66, "nf"
+LINK_GROUP=28262 # 0x6e66, "nf"
 
 say() { echo "nfq-balancer-rules: $*"; }
 warn() { echo "nfq-balancer-rules: warning: $*" >&2; }

@@ -57,14 +57,14 @@ iptables_missing_jumps() {
 # What stands in our name now, as iptables-save prints it. Legacy tables that do not
 # exist are not looked at: looking makes them.
 iptables_present() {
-	names=ip_tables_names
-	case $1 in ip6*) names=ip6_tables_names ;; esac
+	known=/proc/net/ip_tables_names
+	case $1 in ip6*) known=/proc/net/ip6_tables_names ;; esac
 	for table in $TABLES; do
 		: >"$work/present.$table"
 		case $1 in
-		*legacy) grep -qx $table /proc/net/$names 2>/dev/null || continue ;;
+		*legacy) grep -qx "$table" "$known" 2>/dev/null || continue ;;
 		esac
-		"$(iptables_tool "$1" save)" -t $table 2>/dev/null | grep nfqb_ >"$work/present.$table"
+		"$(iptables_tool "$1" save)" -t "$table" 2>/dev/null | grep nfqb_ >"$work/present.$table"
 	done
 }
 
@@ -101,7 +101,7 @@ iptables_keep() {
 iptables_put_back() {
 	for family in 4 6; do
 		tool=$(state_value "iptables$family")
-		[ -n "$tool" ] && [ -e "$work/old.text$family" ] || continue
+		[ -e "$work/old.text$family" ] || continue
 		iptables_restore "$tool" <"$work/old.text$family"
 		cp "$work/old.text$family" "$work/text$family"
 		cp "$work/old.jumps$family" "$work/jumps"

@@ -138,8 +138,8 @@ nft_steer() {
 	number=0
 	for interface in $interfaces; do
 		number=$((number + 1))
-		is_lan "$interface" && kind=both || kind=link
-		printf '%s"%s" : goto from_%s_%s' "$separator" "$interface" $kind $number
+		is_lan "$interface" && side="both" || side="link"
+		printf '%s"%s" : goto from_%s_%s' "$separator" "$interface" "$side" "$number"
 		separator=', '
 	done
 	for interface in $lan; do
@@ -473,7 +473,7 @@ nft_text() {
 # chains are gone by then: `flush table` has removed every rule, and the maps are
 # emptied before.
 nft_stale() {
-	nft -t list table $TABLE 2>/dev/null >"$work/nft.old" || return 0
+	nft -t list table inet nfq_balancer 2>/dev/null >"$work/nft.old" || return 0
 	awk '$1 == "map" || $1 == "set" { print $1, $2 }' "$work/nft.old" |
 		while read -r kind name; do echo "flush $kind $TABLE $name"; done
 	awk '$1 == "chain" { name = $2; base = 0 } $1 == "type" { base = 1 }
@@ -497,14 +497,14 @@ nft_apply() {
 }
 
 nft_remove() {
-	nft list table $TABLE >/dev/null 2>&1 || return 0
-	nft delete table $TABLE
+	nft list table inet nfq_balancer >/dev/null 2>&1 || return 0
+	nft delete table inet nfq_balancer
 }
 
 # The same text for the same rules, whatever passed through them
-nft_fingerprint() { nft -s -t list table $TABLE 2>/dev/null | cksum; }
+nft_fingerprint() { nft -s -t list table inet nfq_balancer 2>/dev/null | cksum; }
 
 nft_counters() {
-	nft list counters table $TABLE 2>/dev/null |
+	nft list counters table inet nfq_balancer 2>/dev/null |
 		awk '$1 == "counter" { split($2, name, "_") } $1 == "packets" { print name[1], name[2], $2 }'
 }

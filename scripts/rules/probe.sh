@@ -111,3 +111,21 @@ choose_backend() {
 	done
 	die "no backend works: neither nftables with queue or with NFQUEUE in iptables, nor iptables with NFQUEUE, statistic and CONNMARK"
 }
+
+# Does the kernel have this conntrack helper?
+helper_works() {
+	for where in $(helper_ports "$1"); do
+		case $backend in
+		nft*)
+			elsewhere nft -f - 2>/dev/null <<-END || return 1
+				table inet nfqb_probe {
+					ct helper h { type "$1" protocol ${where%:*}; }
+				}
+			END
+			;;
+		*)
+			elsewhere "$(iptables_command "${backend#iptables-}" 4)" -w -t raw -A OUTPUT -p "${where%:*}" --dport "${where#*:}" -j CT --helper "$1" 2>/dev/null || return 1
+			;;
+		esac
+	done
+}

@@ -86,7 +86,7 @@ plan_rules() {
 	family=$1
 	bits=$(short_hex "$mask")
 	rule() { emit "$((preference + $1)) from $2"; }
-	rule 0 "all lookup 254 suppress_prefixlength 0 suppress_ifgroup $GROUP"
+	rule 0 "all lookup 254 suppress_prefixlength 0 suppress_ifgroup $LINK_GROUP"
 	for id in $(carriers "$family"); do
 		link_use "$id"
 		rule 1 "all fwmark $(short_hex "$l_settled")/$bits lookup $l_table"
@@ -186,7 +186,7 @@ plan_network() {
 	for family in 4 6; do
 		eval "[ \"\$have$family\" = 1 ]" || continue
 		plan_rules $family >"$work/rules$family"
-		plan_routes $family >"$work/routes$family"
+		plan_routes "$family" >"$work/routes$family"
 	done
 }
 
@@ -267,13 +267,13 @@ network_prune() {
 # gateway was replaced in place. The daemon's routes carry the same number.
 prune_table() {
 	if ! grep -q " table $2\( \|\$\)" "$work/routes$1"; then
-		ip "-$1" route flush table "$2" proto $PROTOCOL 2>/dev/null
+		ip "-$1" route flush table "$2" proto "$PROTOCOL" 2>/dev/null
 		return 0
 	fi
 	sed -n "/ table $2\( \|\$\)/p" "$work/routes$1" | awk '{ print $1 }' >"$work/keep"
-	ip -N "-$1" route show table "$2" proto $PROTOCOL 2>/dev/null | awk '{ print ($1 == "7" || $1 == "unreachable") ? "unreachable" : $1 }' |
+	ip -N "-$1" route show table "$2" proto "$PROTOCOL" 2>/dev/null | awk '{ print ($1 == "7" || $1 == "unreachable") ? "unreachable" : $1 }' |
 		grep -vxF -f "$work/keep" |
-		while read -r destination; do ip "-$1" route del "$destination" table "$2" proto $PROTOCOL; done
+		while read -r destination; do ip "-$1" route del "$destination" table "$2" proto "$PROTOCOL"; done
 	return 0
 }
 
@@ -303,9 +303,9 @@ groups_set() {
 		'') ;;
 		0)
 			state_note group "$interface"
-			ip link set dev "$interface" group $GROUP || return 1
+			ip link set dev "$interface" group "$LINK_GROUP" || return 1
 			;;
-		"$GROUP") ;;
+		"$LINK_GROUP") ;;
 		*) warn "$interface is in interface group $group already: flows settled on other links follow main's more specific routes through $interface" ;;
 		esac
 	done
@@ -315,7 +315,7 @@ groups_set() {
 groups_reset() {
 	for interface in $(state_lines group); do
 		[ $# -eq 0 ] || ! is_link "$interface" || continue
-		[ "$(interface_group "$interface")" != "$GROUP" ] || ip link set dev "$interface" group 0
+		[ "$(interface_group "$interface")" != "$LINK_GROUP" ] || ip link set dev "$interface" group 0
 	done
 }
 
