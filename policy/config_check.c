@@ -14,8 +14,9 @@
 static void duplicate(struct parse *parse, const struct link_config *link, const struct link_config *other,
 		      const char *what)
 {
-	parse_error(parse, link->file, link->line, "link \"%s\": %s is that of link \"%s\" (%s:%u) too, expected its own",
-		    link->name, what, other->name, other->file, other->line);
+	parse_error(parse, link->file, link->line,
+		    "link \"%s\": %s is that of link \"%s\" (%s:%u) too, expected its own", link->name, what,
+		    other->name, other->file, other->line);
 }
 
 static bool same_addr(const struct flow_addr *a, const struct flow_addr *b)
@@ -24,8 +25,7 @@ static bool same_addr(const struct flow_addr *a, const struct flow_addr *b)
 }
 
 /* Two links on one interface are told apart by the router's address on each */
-static void check_shared_interface(struct parse *parse, const struct link_config *link,
-				   const struct link_config *other)
+static void check_shared_interface(struct parse *parse, const struct link_config *link, const struct link_config *other)
 {
 	if (link->interface[0] == '\0' || strcmp(link->interface, other->interface) != 0)
 		return;
@@ -42,7 +42,8 @@ static void check_pair(struct parse *parse, const struct link_config *link, cons
 	char what[64];
 
 	if (link->id != 0 && link->id == other->id) {
-		snprintf(what, sizeof(what), "id %u (mark 0x%x)", link->id, config_mark_link(parse->config->mask, link->id));
+		snprintf(what, sizeof(what), "id %u (mark 0x%x)", link->id,
+			 config_mark_link(parse->config->mask, link->id));
 		duplicate(parse, link, other, what);
 	} else if (link->table == other->table && link->table != 0) {
 		/* equal ids mean equal default tables: one message is enough */
@@ -62,7 +63,8 @@ static bool lan_has(const struct config *config, const char *interface)
 		size_t length = strlen(config->lan[i]);
 		bool wildcard = length > 0 && config->lan[i][length - 1] == '+';
 
-		if (wildcard ? strncmp(config->lan[i], interface, length - 1) == 0 : strcmp(config->lan[i], interface) == 0)
+		if (wildcard ? strncmp(config->lan[i], interface, length - 1) == 0
+			     : strcmp(config->lan[i], interface) == 0)
 			return true;
 	}
 	return false;
@@ -111,9 +113,11 @@ static void check_names(struct parse *parse)
 		int link = config_link_by_name(config, group->name);
 
 		if (link >= 0 && group->name[0] != '\0')
-			parse_error(parse, group->file, group->line,
-				    "group \"%s\": a link has this name too (%s:%u), expected another: rules could mean either",
-				    group->name, config->links[link].file, config->links[link].line);
+			parse_error(
+				parse, group->file, group->line,
+				"group \"%s\": a link has this name too (%s:%u), expected another: "
+				    "rules could mean either",
+				group->name, config->links[link].file, config->links[link].line);
 		if (strcmp(group->name, "bypass") == 0)
 			parse_error(parse, group->file, group->line,
 				    "group \"bypass\": that name is an action, expected another");
@@ -130,7 +134,8 @@ static void warn_unused(struct parse *parse)
 
 	if (config->n_lan == 0 && !parse->lan_stated)
 		parse_warning(parse, config->file, 0, "lan is not given: %s",
-			      config->local ? "only the router's own connections are steered" : "no connection is steered");
+			      config->local ? "only the router's own connections are steered"
+					    : "no connection is steered");
 	for (size_t g = 0; g < config->n_groups; g++) {
 		bool used = false;
 

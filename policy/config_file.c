@@ -73,8 +73,8 @@ static char *section_name(const cfg_t *cfg)
 		const struct section_seen *seen = &current->seen[i];
 
 		if (strcmp(seen->name, name) == 0) {
-			parse_error(current, current->file, (unsigned)cfg->line, "%s is defined twice, first at %s:%u", name,
-				    seen->file, seen->line);
+			parse_error(current, current->file, (unsigned)cfg->line, "%s is defined twice, first at %s:%u",
+				    name, seen->file, seen->line);
 			free(name);
 			return NULL;
 		}
@@ -126,17 +126,19 @@ static int on_include(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
 
 static char start_default[] = "x"; /* any text: it only makes libconfuse call on_start() */
 
-#define VALUE(key)                                                                                     \
-	{                                                                                              \
+#define VALUE(key)                                                                                            \
+	{                                                                                                     \
 		.name = (key), .type = CFGT_PTR, .flags = CFGF_NODEFAULT, .parsecb = on_value, .freecb = free \
 	}
-#define LIST(key)                                                                                                    \
-	{                                                                                                            \
-		.name = (key), .type = CFGT_PTR, .flags = CFGF_NODEFAULT | CFGF_LIST, .parsecb = on_value, .freecb = free \
+#define LIST(key)                                                                                          \
+	{                                                                                                  \
+		.name = (key), .type = CFGT_PTR, .flags = CFGF_NODEFAULT | CFGF_LIST, .parsecb = on_value, \
+		.freecb = free                                                                             \
 	}
-#define START                                                                                                     \
-	{                                                                                                         \
-		.name = SECTION_START, .type = CFGT_PTR, .def.parsed = start_default, .parsecb = on_start, .freecb = free \
+#define START                                                                                              \
+	{                                                                                                  \
+		.name = SECTION_START, .type = CFGT_PTR, .def.parsed = start_default, .parsecb = on_start, \
+		.freecb = free                                                                             \
 	}
 
 static cfg_opt_t link_options[] = {
@@ -286,7 +288,8 @@ static void unknown_key(cfg_t *cfg, const char *word)
 	text_plain(word, shown);
 	if (strcmp(word, "include") == 0)
 		parse_error(current, current->file, line, "include stands outside of sections only");
-	else if (cfg->title != NULL && (strcmp(word, "link") == 0 || strcmp(word, "group") == 0 || strcmp(word, "rule") == 0))
+	else if (cfg->title != NULL &&
+		 (strcmp(word, "link") == 0 || strcmp(word, "group") == 0 || strcmp(word, "rule") == 0))
 		parse_error(current, current->file, line, "\"%s\" within a section, expected '}' before it", word);
 	else if (nearest != NULL)
 		parse_error(current, current->file, line, "unknown key \"%s\", did you mean \"%s\"?", shown, nearest);
@@ -295,7 +298,7 @@ static void unknown_key(cfg_t *cfg, const char *word)
 }
 
 /* The first syntax error: it alone is reported, what follows is guesswork */
-static void on_syntax_error(cfg_t *cfg, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void on_syntax_error(cfg_t *cfg, const char *format, va_list args)
 {
 	char shown[SHOWN_MAX];
 	char text[256];
@@ -351,7 +354,8 @@ static int read_into(cfg_t *cfg, const char *path)
 
 	if (current->depth == MAX_INCLUDES) {
 		parse_error(current, current->file, (unsigned)cfg->line,
-			    "include \"%s\": more than %d files deep, expected fewer: does it include itself?", path, MAX_INCLUDES);
+			    "include \"%s\": more than %d files deep, expected fewer: does it include itself?", path,
+			    MAX_INCLUDES);
 		return -1;
 	}
 	text = parse_read_file(current, path, &length, &file);

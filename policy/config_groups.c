@@ -49,7 +49,8 @@ static void parse_lower_tiers(struct parse *parse, cfg_t *section, struct group_
 		if (start == NULL)
 			return;
 		if (!number_parse(cfg_title(tier), &number) || number < 2 || number > MAX_TIER) {
-			parse_error(parse, start->file, start->line, "tier %s, expected 2 to %d (the group's own links are tier 1)",
+			parse_error(parse, start->file, start->line,
+				    "tier %s, expected 2 to %d (the group's own links are tier 1)",
 				    text_shown(cfg_title(tier), shown), MAX_TIER);
 			continue;
 		}

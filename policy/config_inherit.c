@@ -11,7 +11,8 @@
 static void refuse(struct config_messages *errors, const struct config *next, const char *key, const char *from,
 		   const char *to)
 {
-	messages_add(errors, "%s: %s changed from %s to %s, expected no change: that needs a restart of rules and daemon",
+	messages_add(errors,
+		     "%s: %s changed from %s to %s, expected no change: that needs a restart of rules and daemon",
 		     next->file, key, from, to);
 }
 
@@ -49,14 +50,14 @@ static void same_link(struct config_messages *errors, const struct link_config *
 	static const char advice[] = "expected no change: that needs a restart of rules and daemon";
 
 	if (next->id != running->id)
-		messages_add(errors, "%s:%u: link \"%s\": id changed from %u to %u, %s", next->file, next->line, next->name,
-			     running->id, next->id, advice);
+		messages_add(errors, "%s:%u: link \"%s\": id changed from %u to %u, %s", next->file, next->line,
+			     next->name, running->id, next->id, advice);
 	if (strcmp(next->interface, running->interface) != 0)
 		messages_add(errors, "%s:%u: link \"%s\": interface changed from %s to %s, %s", next->file, next->line,
 			     next->name, running->interface, next->interface, advice);
 	if (next->table != running->table)
-		messages_add(errors, "%s:%u: link \"%s\": table changed from %u to %u, %s", next->file, next->line, next->name,
-			     running->table, next->table, advice);
+		messages_add(errors, "%s:%u: link \"%s\": table changed from %u to %u, %s", next->file, next->line,
+			     next->name, running->table, next->table, advice);
 }
 
 static void same_links(struct config_messages *errors, const struct config *next, const struct config *running)
@@ -68,14 +69,16 @@ static void same_links(struct config_messages *errors, const struct config *next
 		if (old >= 0)
 			same_link(errors, link, &running->links[old]);
 		else
-			messages_add(errors, "%s:%u: link \"%s\" is new, expected the running links: that needs a restart of "
-					     "rules and daemon",
+			messages_add(errors,
+				     "%s:%u: link \"%s\" is new, expected the running links: that needs a restart of "
+				     "rules and daemon",
 				     link->file, link->line, link->name);
 	}
 	for (size_t i = 0; i < running->n_links; i++)
 		if (config_link_by_name(next, running->links[i].name) < 0)
-			messages_add(errors, "%s: link \"%s\" is gone, expected the running links: that needs a restart of "
-					     "rules and daemon",
+			messages_add(errors,
+				     "%s: link \"%s\" is gone, expected the running links: that needs a restart of "
+				     "rules and daemon",
 				     next->file, running->links[i].name);
 }
 

@@ -65,7 +65,8 @@ static unsigned get_id(struct parse *parse, cfg_t *section)
 	}
 	if (id > max) {
 		if (parse->mask_ok)
-			value_error(parse, "id", value, "1 to %u: mask 0x%x is too narrow for more", max, parse->config->mask);
+			value_error(parse, "id", value, "1 to %u: mask 0x%x is too narrow for more", max,
+				    parse->config->mask);
 		return 0;
 	}
 	return (unsigned)id;
@@ -96,7 +97,8 @@ static void get_table_name(struct parse *parse, cfg_t *section, struct link_conf
 		return;
 	if (!name_valid(name->text) || strcmp(name->text, "main") == 0 || strcmp(name->text, "local") == 0 ||
 	    strcmp(name->text, "default") == 0 || strcmp(name->text, "unspec") == 0)
-		value_error(parse, "table-name", name, "a name of at most %d letters, digits, '_', '.', '-', not the kernel's own",
+		value_error(parse, "table-name", name,
+			    "a name of at most %d letters, digits, '_', '.', '-', not the kernel's own",
 			    CONFIG_NAME_MAX);
 	else
 		memcpy(link->table_name, name->text, strlen(name->text) + 1);
@@ -113,9 +115,10 @@ static void check_ipv6(struct parse *parse, cfg_t *section, const struct link_co
 			parse_warning(parse, prefixes->file, prefixes->line,
 				      "prefixes6 has no effect while gateway6 is off");
 	} else if (link->nat6.kind == NAT_NONE && prefixes == NULL && gateway6 != NULL) {
-		parse_error(parse, gateway6->file, gateway6->line,
-			    "gateway6 without nat6 needs prefixes6, expected the prefix that this provider routes to you, "
-			    "such as prefixes6 = { \"2001:db8:1::/48\" }, or \"::/0\" for any");
+		parse_error(
+			parse, gateway6->file, gateway6->line,
+			"gateway6 without nat6 needs prefixes6, expected the prefix that this provider routes to you, "
+			"such as prefixes6 = { \"2001:db8:1::/48\" }, or \"::/0\" for any");
 	}
 }
 
@@ -155,7 +158,8 @@ static void parse_link(struct parse *parse, cfg_t *section, struct link_config *
 	get_networks(parse, section, "prefixes6", 6, &link->prefixes6, &link->n_prefixes6);
 	check_ipv6(parse, section, link);
 	if (link->gateway.kind == GATEWAY_OFF && link->gateway6.kind == GATEWAY_OFF)
-		parse_error(parse, link->file, link->line, "gateway and gateway6 are off, expected at least one of them");
+		parse_error(parse, link->file, link->line,
+			    "gateway and gateway6 are off, expected at least one of them");
 }
 
 static int compare_ids(const void *a, const void *b)

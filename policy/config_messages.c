@@ -130,7 +130,8 @@ const char *text_shown(const char *text, char out[SHOWN_MAX])
 	char plain[SHOWN_MAX];
 
 	text_plain(text, plain);
-	if (strchr(text, ' ') == NULL && (isdigit((unsigned char)text[0]) || (text[0] == '-' && isdigit((unsigned char)text[1]))))
+	if (strchr(text, ' ') == NULL &&
+	    (isdigit((unsigned char)text[0]) || (text[0] == '-' && isdigit((unsigned char)text[1]))))
 		snprintf(out, SHOWN_MAX, "%s", plain);
 	else
 		snprintf(out, SHOWN_MAX, "\"%.*s\"", SHOWN_MAX - 3, plain);

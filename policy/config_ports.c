@@ -95,7 +95,8 @@ static void file_tokens(struct ports *ports, const char *file, char *text, const
 		text[length] = '\0';
 		expected = token_add(ports, text);
 		if (expected != NULL)
-			parse_error(ports->parse, file, line, "%s %s, expected %s", key, text_shown(text, shown), expected);
+			parse_error(ports->parse, file, line, "%s %s, expected %s", key, text_shown(text, shown),
+				    expected);
 		tokens++;
 		text[length] = stop;
 		text += length;
@@ -115,8 +116,8 @@ static void file_add(struct ports *ports, const char *key, const struct value *v
 		return;
 	text = parse_read_file(ports->parse, path, &length, &file);
 	if (text == NULL)
-		parse_error(ports->parse, value->file, value->line, "%s \"%s\": %s, expected a readable file of ports", key,
-			    path, strerror(errno));
+		parse_error(ports->parse, value->file, value->line, "%s \"%s\": %s, expected a readable file of ports",
+			    key, path, strerror(errno));
 	else
 		file_tokens(ports, file, text, text + length, key);
 	free(text);

@@ -29,16 +29,17 @@ static void print_top(FILE *out, const struct config *config)
 	fprintf(out, "%-16s%u to %u, %" PRIu32 " packets each\n", "queues", config->queue_first,
 		config->queue_first + config->queues - 1, config->queue_length);
 	fprintf(out, "%-16s%s\n", "fallback",
-		config->fallback ? "yes: without the daemon the kernel shares new connections out" :
-				   "no: without the daemon new connections are dropped");
+		config->fallback ? "yes: without the daemon the kernel shares new connections out"
+				 : "no: without the daemon new connections are dropped");
 	fprintf(out, "%-16s%s\n", "local",
-		config->local ? "yes: the router's own connections are steered too" :
-				"no: the router's own connections are left alone");
+		config->local ? "yes: the router's own connections are steered too"
+			      : "no: the router's own connections are left alone");
 	fprintf(out, "%-16s%s\n", "ip-forward",
-		config->ip_forward == IP_FORWARD_SET ? "set: start turns it on, stop puts it back" : "keep: left alone");
+		config->ip_forward == IP_FORWARD_SET ? "set: start turns it on, stop puts it back"
+						     : "keep: left alone");
 	if (config->source_limit > 0)
-		fprintf(out, "%-16s%" PRIu32 " new connections/s of one source, the fallback takes the rest\n", "source-limit",
-			config->source_limit);
+		fprintf(out, "%-16s%" PRIu32 " new connections/s of one source, the fallback takes the rest\n",
+			"source-limit", config->source_limit);
 	else
 		fprintf(out, "%-16snone\n", "source-limit");
 	fprintf(out, "%-16s%" PRIu32 " entries\n", "sticky-entries", config->sticky_entries);
@@ -83,8 +84,9 @@ static void print_link(FILE *out, const struct link_config *link)
 {
 	char down[CAPACITY_STRLEN], up[CAPACITY_STRLEN], text[FLOW_NET_STRLEN];
 
-	fprintf(out, "\nlink %s: id %u, interface %s, weight %" PRIu32 ", table %" PRIu32 "%s%s\n", link->name, link->id,
-		link->interface, link->weight, link->table, link->table_name[0] == '\0' ? "" : " ", link->table_name);
+	fprintf(out, "\nlink %s: id %u, interface %s, weight %" PRIu32 ", table %" PRIu32 "%s%s\n", link->name,
+		link->id, link->interface, link->weight, link->table, link->table_name[0] == '\0' ? "" : " ",
+		link->table_name);
 	fprintf(out, "  capacity: download %s, upload %s\n", capacity_str(link->download, down),
 		capacity_str(link->upload, up));
 	print_family(out, "IPv4", &link->gateway, &link->nat);
@@ -106,8 +108,8 @@ static void print_marks(FILE *out, const struct config *config)
 	for (size_t i = 0; i < config->n_links; i++) {
 		uint32_t mark = config_mark_link(mask, config->links[i].id);
 
-		fprintf(out, "  0x%-8" PRIx32 " 0x%-8" PRIx32 " link %s (first packet, settled)\n", mark, mark | settled,
-			config->links[i].name);
+		fprintf(out, "  0x%-8" PRIx32 " 0x%-8" PRIx32 " link %s (first packet, settled)\n", mark,
+			mark | settled, config->links[i].name);
 	}
 	fprintf(out, "  0x%-8" PRIx32 "            waits for a decision\n", settled);
 	fprintf(out, "  0x%-8" PRIx32 "            rejected\n", config_mark_reject(mask));
@@ -146,8 +148,10 @@ static void print_group(FILE *out, const struct config *config, const struct gro
 			if (group->tier[i] != tier)
 				continue;
 			if (separator[0] == '\0')
-				fprintf(out, "  tier %u%s: ", tier, tier == 1 ? "" : ", when no link of the tiers above is usable");
-			fprintf(out, "%s%s (weight %" PRIu32 ")", separator, config->links[i].name, config->links[i].weight);
+				fprintf(out, "  tier %u%s: ", tier,
+					tier == 1 ? "" : ", when no link of the tiers above is usable");
+			fprintf(out, "%s%s (weight %" PRIu32 ")", separator, config->links[i].name,
+				config->links[i].weight);
 			separator = ", ";
 		}
 		if (separator[0] != '\0')

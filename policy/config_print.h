@@ -12,7 +12,7 @@
 /* Everything, defaults included, for `nfq-balancer -n` */
 void config_print(FILE *out, const struct config *config);
 
-/* Records for the rules script, `nfq-balancer -n --print=rules`: NOTES.md "Records" */
+/* Records for the rules script, `nfq-balancer -n --print=rules`; the format stands in config_records.c */
 void config_print_rules(FILE *out, const struct config *config);
 
 /* Hash of what the kernel's rules are made from. Equal: the rules need no restart. */

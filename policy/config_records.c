@@ -2,8 +2,27 @@
 /*
  * policy/config_records.c - what the rules script reads: one record per line
  *
- * Fields are separated by single spaces; no field is empty or contains one. The
- * format is an interface (NOTES.md): the script refuses another `version`.
+ * Fields are separated by single spaces; no field but a path is empty or contains one.
+ * Numbers are decimal, marks 0x hexadecimal. The format is an interface: a change that
+ * older scripts would misread gets another version.
+ *
+ *   version 1
+ *   mask MASK SHIFT SETTLED WAITING MAIN REJECT
+ *   queue FIRST COUNT LENGTH
+ *   fallback yes|no
+ *   local yes|no
+ *   ip-forward set|keep
+ *   source-limit N                  0: none
+ *   preference N
+ *   run-directory PATH
+ *   helper NAME                     one each
+ *   lan IFACE                       one each
+ *   link ID NAME IFACE TABLE TABLENAME|- GATEWAY GATEWAY6 NAT NAT6 ADDRESS|- WEIGHT
+ *        FALLBACKWEIGHT MARK SETTLEDMARK PREFIX6[,PREFIX6...]|-
+ *   config-file PATH
+ *   checksum HEX                    config_rules_checksum()
+ *
+ * GATEWAY is off, none, auto or an address; NAT is none, masquerade or an address.
  */
 #include <inttypes.h>
 #include <stdlib.h>

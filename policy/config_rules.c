@@ -140,10 +140,12 @@ static void parse_marks(struct parse *parse, cfg_t *section, struct rule_config 
 		if (!mark_parse(parse, value->text, &match)) {
 			value_error(parse, "mark", value, "VALUE or VALUE/MASK, such as 0x40000/0xff0000");
 		} else if (((match.value | match.mask) & ours) != 0) {
-			value_error(parse, "mark", value, "bits outside of mask 0x%" PRIx32 ", which are ours: 0x%" PRIx32 " overlaps",
-				    ours, (match.value | match.mask) & ours);
+			value_error(parse, "mark", value,
+				    "bits outside of mask 0x%" PRIx32 ", which are ours: 0x%" PRIx32 " overlaps", ours,
+				    (match.value | match.mask) & ours);
 		} else if ((match.value & ~match.mask) != 0) {
-			value_error(parse, "mark", value, "a value within its mask: 0x%" PRIx32 " is outside and never matches",
+			value_error(parse, "mark", value,
+				    "a value within its mask: 0x%" PRIx32 " is outside and never matches",
 				    match.value & ~match.mask);
 		} else {
 			slot = parse_push(parse, &rule->marks, &rule->n_marks, sizeof(*slot));
@@ -164,12 +166,14 @@ static void parse_from(struct parse *parse, cfg_t *section, struct rule_config *
 	if (!rule->from_router)
 		return;
 	if (!parse->config->local)
-		parse_warning(parse, value->file, value->line,
-			      "from \"router\" never matches because local is off: local = true steers the router's own "
-			      "connections");
+		parse_warning(
+			parse, value->file, value->line,
+			"from \"router\" never matches because local is off: local = true steers the router's own "
+			"connections");
 	if (rule->n_ifaces > 0)
-		parse_warning(parse, value->file, value->line,
-			      "from \"router\" with interface never matches: the router's own connections come in by none");
+		parse_warning(
+			parse, value->file, value->line,
+			"from \"router\" with interface never matches: the router's own connections come in by none");
 }
 
 static void parse_use(struct parse *parse, cfg_t *section, struct rule_config *rule)
@@ -181,7 +185,8 @@ static void parse_use(struct parse *parse, cfg_t *section, struct rule_config *r
 
 	rule->if_down = get_word(parse, section, "if-down", IF_DOWN_OTHER, words, 2);
 	if (value == NULL) {
-		parse_error(parse, rule->file, rule->line, "use is missing, expected the name of a group or link, or bypass");
+		parse_error(parse, rule->file, rule->line,
+			    "use is missing, expected the name of a group or link, or bypass");
 		return;
 	}
 	if (strcmp(value->text, "bypass") == 0) {
@@ -197,7 +202,8 @@ static void parse_use(struct parse *parse, cfg_t *section, struct rule_config *r
 		return;
 	}
 	if (if_down != NULL && rule->action != RULE_LINK)
-		parse_warning(parse, if_down->file, if_down->line, "if-down has no effect: it is for rules that use one link");
+		parse_warning(parse, if_down->file, if_down->line,
+			      "if-down has no effect: it is for rules that use one link");
 }
 
 static void parse_rule(struct parse *parse, cfg_t *section, struct rule_config *rule)
@@ -234,10 +240,12 @@ static void check_order(struct parse *parse)
 	}
 	last = &config->rules[config->n_rules - 1];
 	if (!rule_matches_all(last))
-		parse_error(parse, last->file, last->line,
-			    "no final rule: rule \"%s\" is the last and has conditions, expected one without after it, such as "
-			    "rule \"rest\" { use = \"GROUP\" }",
-			    last->name);
+		parse_error(
+			parse, last->file, last->line,
+			"no final rule: rule \"%s\" is the last and has conditions, expected one without after it, "
+			    "such as "
+			"rule \"rest\" { use = \"GROUP\" }",
+			last->name);
 }
 
 void warn_unreachable_rules(struct parse *parse)
@@ -259,7 +267,8 @@ void parse_rules(struct parse *parse, cfg_t *root)
 	struct config *config = parse->config;
 
 	if (section_count(root, "rule") > MAX_RULES) {
-		parse_error(parse, config->file, 0, "%zu rules, expected at most %d", section_count(root, "rule"), MAX_RULES);
+		parse_error(parse, config->file, 0, "%zu rules, expected at most %d", section_count(root, "rule"),
+			    MAX_RULES);
 		return;
 	}
 	for (unsigned i = 0; i < section_count(root, "rule"); i++) {

@@ -125,7 +125,8 @@ static void print_action(FILE *out, const struct config *config, const struct ru
 		break;
 	case RULE_LINK:
 		fprintf(out, " -> link %s, %s", config->links[rule->target].name,
-			rule->if_down == IF_DOWN_REJECT ? "rejected while it is down" : "another link while it is down");
+			rule->if_down == IF_DOWN_REJECT ? "rejected while it is down"
+							: "another link while it is down");
 		break;
 	case RULE_BYPASS:
 		fputs(" -> bypass: the main routing table decides", out);

@@ -183,7 +183,8 @@ static bool skip_string(struct scan *scan)
 			break;
 	}
 	if (scan->at == scan->end || scan->at[-1] == '\n') {
-		parse_error(scan->parse, scan->file, scan->line, "a string is not closed on its line, expected %c", quote);
+		parse_error(scan->parse, scan->file, scan->line, "a string is not closed on its line, expected %c",
+			    quote);
 		return false;
 	}
 	scan->at++;
@@ -223,8 +224,8 @@ static bool count_brace(struct scan *scan)
 {
 	if (*scan->at == '{') {
 		if (scan->n_braces == MAX_BRACES) {
-			parse_error(scan->parse, scan->file, scan->line, "'{' within %d others, expected a '}' before it",
-				    MAX_BRACES);
+			parse_error(scan->parse, scan->file, scan->line,
+				    "'{' within %d others, expected a '}' before it", MAX_BRACES);
 			return false;
 		}
 		scan->braces[scan->n_braces++] = scan->line;

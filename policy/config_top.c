@@ -98,7 +98,8 @@ static void parse_helpers(struct parse *parse, cfg_t *root)
 		for (size_t j = 0; j < sizeof(helper_names) / sizeof(helper_names[0]); j++)
 			known |= strcmp(value->text, helper_names[j]) == 0;
 		if (!known)
-			value_error(parse, "helpers", value, "amanda, ftp, h323, irc, netbios-ns, pptp, sane, sip, snmp or tftp");
+			value_error(parse, "helpers", value,
+				    "amanda, ftp, h323, irc, netbios-ns, pptp, sane, sip, snmp or tftp");
 		else if (!listed(config->helpers, config->n_helpers, value->text))
 			push_string(parse, &config->helpers, &config->n_helpers, value->text);
 	}
@@ -135,7 +136,8 @@ static void parse_paths(struct parse *parse, cfg_t *root)
 	size_t socket_max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
 	char socket[4096];
 
-	config->run_directory = get_path(parse, root, "run-directory", "/run/nfq-balancer", socket_max - strlen("/control.sock"));
+	config->run_directory =
+		get_path(parse, root, "run-directory", "/run/nfq-balancer", socket_max - strlen("/control.sock"));
 	config->state_directory = get_path(parse, root, "state-directory", "/var/lib/nfq-balancer", 1024);
 	snprintf(socket, sizeof(socket), "%s/control.sock", config->run_directory == NULL ? "" : config->run_directory);
 	config->socket = get_path(parse, root, "socket", socket, socket_max);

@@ -40,7 +40,8 @@ void section_refuse_empty(struct parse *parse, cfg_t *section, const char *key)
 	const struct value *start = section_start(section);
 
 	if (section_count(section, key) == 0 && (opt->flags & CFGF_MODIFIED) != 0 && start != NULL)
-		parse_error(parse, start->file, start->line, "%s is an empty list, expected values or no such key", key);
+		parse_error(parse, start->file, start->line, "%s is an empty list, expected values or no such key",
+			    key);
 }
 
 bool number_parse(const char *text, uint64_t *out)
@@ -56,8 +57,7 @@ bool number_parse(const char *text, uint64_t *out)
 	return *end == '\0' && errno == 0;
 }
 
-uint32_t get_number(struct parse *parse, cfg_t *section, const char *key, uint32_t fallback, uint32_t min,
-		    uint32_t max)
+uint32_t get_number(struct parse *parse, cfg_t *section, const char *key, uint32_t fallback, uint32_t min, uint32_t max)
 {
 	const struct value *value = section_value(section, key);
 	uint64_t number;
@@ -107,10 +107,9 @@ uint64_t get_capacity(struct parse *parse, cfg_t *section, const char *key)
 		const char *unit;
 		double scale;
 	} units[] = {
-		{ "", 1 },	   { "bit", 1 },     { "k", 1e3 },	 { "kbit", 1e3 },
-		{ "K", 1e3 },	   { "Kbit", 1e3 },  { "M", 1e6 },	 { "Mbit", 1e6 },
-		{ "G", 1e9 },	   { "Gbit", 1e9 },  { "bit/s", 1 },	 { "kbit/s", 1e3 },
-		{ "Kbit/s", 1e3 }, { "Mbit/s", 1e6 }, { "Gbit/s", 1e9 },
+		{ "", 1 },	 { "bit", 1 },	    { "k", 1e3 },      { "kbit", 1e3 },	  { "K", 1e3 },
+		{ "Kbit", 1e3 }, { "M", 1e6 },	    { "Mbit", 1e6 },   { "G", 1e9 },	  { "Gbit", 1e9 },
+		{ "bit/s", 1 },	 { "kbit/s", 1e3 }, { "Kbit/s", 1e3 }, { "Mbit/s", 1e6 }, { "Gbit/s", 1e9 },
 	};
 	const struct value *value = section_value(section, key);
 	const char *unit;
@@ -128,7 +127,8 @@ uint64_t get_capacity(struct parse *parse, cfg_t *section, const char *key)
 	if (strchr(unit, 'B') != NULL || strstr(unit, "byte") != NULL)
 		value_error(parse, key, value, "bits per second, not bytes: a number with bit, kbit, Mbit or Gbit");
 	else
-		value_error(parse, key, value, "bits per second: a number with bit, kbit, Mbit or Gbit, such as \"20Mbit\"");
+		value_error(parse, key, value,
+			    "bits per second: a number with bit, kbit, Mbit or Gbit, such as \"20Mbit\"");
 	return 0;
 }
 
@@ -146,7 +146,8 @@ uint32_t get_seconds(struct parse *parse, cfg_t *section, const char *key, uint3
 		return fallback;
 	unit = value->text + strspn(value->text, "0123456789");
 	for (size_t i = 0; i < sizeof(units) / sizeof(units[0]); i++)
-		if (strcmp(unit, units[i].unit) == 0 && scaled_parse(value->text, units[i].scale, unit, &out) && out <= max)
+		if (strcmp(unit, units[i].unit) == 0 && scaled_parse(value->text, units[i].scale, unit, &out) &&
+		    out <= max)
 			return (uint32_t)out;
 	value_error(parse, key, value, "1 to %" PRIu32 " seconds, or a number with s, m, h or d", max);
 	return fallback;
@@ -180,7 +181,10 @@ unsigned get_word(struct parse *parse, cfg_t *section, const char *key, unsigned
 			return i;
 	for (size_t i = 0; i < n && length < sizeof(expected); i++)
 		length += (size_t)snprintf(expected + length, sizeof(expected) - length, "%s%s",
-					   i == 0 ? "" : i + 1 == n ? " or " : ", ", words[i]);
+					   i == 0	? ""
+					   : i + 1 == n ? " or "
+							: ", ",
+					   words[i]);
 	value_error(parse, key, value, "%s", expected);
 	return fallback;
 }
@@ -283,8 +287,8 @@ static void get_network(struct parse *parse, const char *key, const struct value
 		if (family != 0 && out->family != family)
 			value_error(parse, key, value, "an IPv%d network", family);
 		else if (memcmp(&given.addr, &out->addr, sizeof(given.addr)) != 0)
-			value_error(parse, key, value, "a network without host bits: %s/%d", flow_addr_str(&out->addr, meant),
-				    out->family == 4 ? out->bits - 96 : out->bits);
+			value_error(parse, key, value, "a network without host bits: %s/%d",
+				    flow_addr_str(&out->addr, meant), out->family == 4 ? out->bits - 96 : out->bits);
 		return;
 	}
 	if (family == 6)

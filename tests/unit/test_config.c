@@ -18,9 +18,10 @@ static struct config *load_office(void)
 {
 	write_file("office.conf", office);
 	write_file("ports_link2", "25 110\t143 # mail\n\n  587\r\n993\n995");
-	return load_file("office.conf", "",
-			 "office.conf:7: rule \"squid\": from \"router\" never matches because local is off: local = true "
-			 "steers the router's own connections\n");
+	return load_file(
+		"office.conf", "",
+		"office.conf:7: rule \"squid\": from \"router\" never matches because local is off: local = true "
+		"steers the router's own connections\n");
 }
 
 static void check_ports(const struct port_range *ranges, size_t n, const char *expected)
@@ -126,11 +127,12 @@ static void defaults(void **state)
 
 static void top_keys(void **state)
 {
-	struct config *config =
-		load_text("mask = 0x3f0000\nqueue = 10\nqueues = 4\nqueue-length = 99\nfallback = no\nlocal = on\n"
-			  "ip-forward = keep\nhelpers = { ftp, \"sip\", ftp }\nsource-limit = 0\nsticky-entries = 1000\n"
-			  "rule-preference = 77\nrun-directory = /run/x\nuser = nobody\nsocket-group = adm\n"
-			  "state-directory = '/var/x'\nlog-level = debug\nlan = { \"br0\", \"ppp+\" }\n" LINK_A LINK_B GROUP REST);
+	struct config *config = load_text(
+		"mask = 0x3f0000\nqueue = 10\nqueues = 4\nqueue-length = 99\nfallback = no\nlocal = on\n"
+		"ip-forward = keep\nhelpers = { ftp, \"sip\", ftp }\nsource-limit = 0\nsticky-entries = 1000\n"
+		"rule-preference = 77\nrun-directory = /run/x\nuser = nobody\nsocket-group = adm\n"
+		"state-directory = '/var/x'\nlog-level = debug\nlan = { \"br0\", \"ppp+\" }\n" LINK_A LINK_B GROUP
+			REST);
 
 	(void)state;
 	assert_int_equal(config->mask, 0x3f0000);
@@ -159,9 +161,9 @@ static void capacities(void **state)
 		const char *text;
 		uint64_t capacity;
 	} cases[] = {
-		{ "20Mbit", 20000000 },	  { "2.5Gbit", 2500000000 }, { "512kbit", 512000 }, { "9600", 9600 },
-		{ "1G", 1000000000 },	  { "10 Mbit/s", 10000000 }, { "300bit", 300 },	    { "0.5M", 500000 },
-		{ "1.544Mbit", 1544000 },
+		{ "20Mbit", 20000000 }, { "2.5Gbit", 2500000000 }, { "512kbit", 512000 },
+		{ "9600", 9600 },	{ "1G", 1000000000 },	   { "10 Mbit/s", 10000000 },
+		{ "300bit", 300 },	{ "0.5M", 500000 },	   { "1.544Mbit", 1544000 },
 	};
 
 	(void)state;
@@ -184,11 +186,12 @@ static void capacities(void **state)
 static void links_of_both_families(void **state)
 {
 	struct config *config = load_text(
-		LAN "link \"b\" { id = 7  interface = \"w0\"  address = \"192.0.2.2\"  nat = \"192.0.2.2\"  table-name = \"isp\" }\n"
-		    "link \"a\" { id = 3  interface = \"w0\"  address = \"192.0.2.3\"  gateway = off  gateway6 = \"fe80::1\"\n"
-		    "  prefixes6 = { \"2001:db8:1::/48\", \"2001:db8:2::/64\" }  table = 4000000000 }\n"
-		    "link \"c\" { id = 5  interface = \"ppp0\"  gateway = none  gateway6 = none  nat6 = masquerade }\n"
-		    "rule \"rest\" { use = bypass }\n");
+		LAN
+		"link \"b\" { id = 7  interface = \"w0\"  address = \"192.0.2.2\"  nat = \"192.0.2.2\"  table-name = \"isp\" }\n"
+		"link \"a\" { id = 3  interface = \"w0\"  address = \"192.0.2.3\"  gateway = off  gateway6 = \"fe80::1\"\n"
+		"  prefixes6 = { \"2001:db8:1::/48\", \"2001:db8:2::/64\" }  table = 4000000000 }\n"
+		"link \"c\" { id = 5  interface = \"ppp0\"  gateway = none  gateway6 = none  nat6 = masquerade }\n"
+		"rule \"rest\" { use = bypass }\n");
 
 	(void)state;
 	/* in order of id, whatever the file's order */
@@ -233,13 +236,15 @@ static void tiers(void **state)
 
 static void fallback_weights(void **state)
 {
-	struct config *config = load_text(LAN "link \"a\" { id = 1  interface = \"w0\"  weight = 3 }\n" LINK_B GROUP REST);
+	struct config *config =
+		load_text(LAN "link \"a\" { id = 1  interface = \"w0\"  weight = 3 }\n" LINK_B GROUP REST);
 
 	(void)state;
 	assert_int_equal(config->links[0].fallback_weight, 3);
 	assert_int_equal(config->links[1].fallback_weight, 1);
 	config_free(config);
-	config = load_text(LAN "link \"a\" { id = 1  interface = \"w0\"  weight = 3 }\n" LINK_B "rule \"r\" { use = \"a\" }\n");
+	config = load_text(LAN "link \"a\" { id = 1  interface = \"w0\"  weight = 3 }\n" LINK_B
+			       "rule \"r\" { use = \"a\" }\n");
 	assert_int_equal(config->links[0].fallback_weight, 3);
 	assert_int_equal(config->links[1].fallback_weight, 0);
 	config_free(config);
@@ -288,10 +293,10 @@ static void rule_conditions(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(office_links),	 cmocka_unit_test(office_rules),
-		cmocka_unit_test(defaults),	 cmocka_unit_test(top_keys),
-		cmocka_unit_test(capacities),	 cmocka_unit_test(links_of_both_families),
-		cmocka_unit_test(tiers),	 cmocka_unit_test(fallback_weights),
+		cmocka_unit_test(office_links),	   cmocka_unit_test(office_rules),
+		cmocka_unit_test(defaults),	   cmocka_unit_test(top_keys),
+		cmocka_unit_test(capacities),	   cmocka_unit_test(links_of_both_families),
+		cmocka_unit_test(tiers),	   cmocka_unit_test(fallback_weights),
 		cmocka_unit_test(rule_conditions),
 	};
 

@@ -11,7 +11,8 @@ static void make_files(void)
 				"include(\"sub/rules.conf\")\nrule \"rest\" {\n  use = \"all\"\n}\n");
 	write_file("sub/links.conf", "// one\n" LINK_A "\ninclude(\"more.conf\")\n# five\n");
 	write_file("sub/more.conf", "\n" LINK_B);
-	write_file("sub/rules.conf", "rule \"web\" {\n  destination-port-file = { \"ports\", \"../ports\" }\n  use = \"a\"\n}");
+	write_file("sub/rules.conf",
+		   "rule \"web\" {\n  destination-port-file = { \"ports\", \"../ports\" }\n  use = \"a\"\n}");
 	write_file("sub/ports", "80 443");
 	write_file("ports", "8080");
 }
@@ -50,21 +51,24 @@ static void errors_everywhere(void **state)
 {
 	(void)state;
 	make_files();
-	write_file("sub/links.conf", "\nlink \"a\" { id = 1\n  interface = \"wan0\"\n  weight = 0 }\ninclude(\"more.conf\")\n"
-				     "link \"c\" { id = 3  interface = \"\" }\n");
+	write_file("sub/links.conf",
+		   "\nlink \"a\" { id = 1\n  interface = \"wan0\"\n  weight = 0 }\ninclude(\"more.conf\")\n"
+		   "link \"c\" { id = 3  interface = \"\" }\n");
 	write_file("sub/more.conf", "link \"b\" {\n  id = 2  interface = \"wan1\"\n  upload = \"1MB\"\n}\n");
 	write_file("sub/ports", "80\n443\n\nhtpp");
-	write_file("main.conf", "include(\"sub/links.conf\")\n" LAN GROUP "include(\"sub/rules.conf\")\n\nrule \"rest\" {\n"
-				"  use = \"al\"\n}\n");
-	assert_null(load_file("main.conf",
-			      "sub/links.conf:4: link \"a\": weight 0, expected 1 to 1000000\n"
-			      "sub/more.conf:3: link \"b\": upload 1MB, expected bits per second, not bytes: a number with "
-			      "bit, kbit, Mbit or Gbit\n"
-			      "sub/links.conf:6: link \"c\": interface \"\", expected an interface name of 1 to 15 characters\n"
-			      "sub/ports:4: rule \"web\": destination-port-file \"htpp\", expected 1 to 65535, a range such as "
-			      "1000-2000, or a service name\n"
-			      "main.conf:7: rule \"rest\": use \"al\", expected the name of a group or link, or bypass\n",
-			      NULL));
+	write_file("main.conf",
+		   "include(\"sub/links.conf\")\n" LAN GROUP "include(\"sub/rules.conf\")\n\nrule \"rest\" {\n"
+		   "  use = \"al\"\n}\n");
+	assert_null(load_file(
+		"main.conf",
+		"sub/links.conf:4: link \"a\": weight 0, expected 1 to 1000000\n"
+		"sub/more.conf:3: link \"b\": upload 1MB, expected bits per second, not bytes: a number with "
+		"bit, kbit, Mbit or Gbit\n"
+		"sub/links.conf:6: link \"c\": interface \"\", expected an interface name of 1 to 15 characters\n"
+		"sub/ports:4: rule \"web\": destination-port-file \"htpp\", expected 1 to 65535, a range such as "
+		"1000-2000, or a service name\n"
+		"main.conf:7: rule \"rest\": use \"al\", expected the name of a group or link, or bypass\n",
+		NULL));
 }
 
 static void syntax_errors(void **state)
@@ -78,7 +82,8 @@ static void syntax_errors(void **state)
 	assert_null(load_file("main.conf", "sub/links.conf:4: unknown key \"foo\", see nfq-balancer.conf(5)\n", NULL));
 	write_file("sub/links.conf", LINK_A LINK_B);
 	write_file("main.conf", "include(\"sub/links.conf\")\n\ninclude(\"sub/absent.conf\")\n");
-	assert_null(load_file("main.conf", "main.conf:3: include \"sub/absent.conf\": No such file or directory\n", NULL));
+	assert_null(
+		load_file("main.conf", "main.conf:3: include \"sub/absent.conf\": No such file or directory\n", NULL));
 }
 
 /* The checksum covers every byte of every file, and says whether they changed since */
@@ -141,8 +146,8 @@ static void long_port_file(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(places),	    cmocka_unit_test(errors_everywhere), cmocka_unit_test(syntax_errors),
-		cmocka_unit_test(checksum),	    cmocka_unit_test(shared_port_file),	 cmocka_unit_test(long_port_file),
+		cmocka_unit_test(places),   cmocka_unit_test(errors_everywhere), cmocka_unit_test(syntax_errors),
+		cmocka_unit_test(checksum), cmocka_unit_test(shared_port_file),	 cmocka_unit_test(long_port_file),
 	};
 
 	return cmocka_run_group_tests(tests, directory_enter, directory_leave);

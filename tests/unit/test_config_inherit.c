@@ -28,7 +28,8 @@ static void refused(void **state)
 		      "t.conf: queue changed from 0 to 3" RESTART "t.conf: queues changed from 1 to 2" RESTART
 		      "t.conf: queue-length changed from 4096 to 5" RESTART
 		      "t.conf: sticky-entries changed from 65536 to 64" RESTART);
-	check_inherit(BASE REST, TOP("user = \"x\"\nrun-directory = \"/r\"\nstate-directory = \"/s\"\nsocket-group = \"g\""),
+	check_inherit(BASE REST,
+		      TOP("user = \"x\"\nrun-directory = \"/r\"\nstate-directory = \"/s\"\nsocket-group = \"g\""),
 		      "t.conf: socket changed from /run/nfq-balancer/control.sock to /r/control.sock" RESTART
 		      "t.conf: socket-group changed from nothing to g" RESTART
 		      "t.conf: user changed from nfq-balancer to x" RESTART
@@ -38,9 +39,10 @@ static void refused(void **state)
 		      "t.conf:2: link \"a\": id changed from 1 to 2" RESTART
 		      "t.conf:2: link \"a\": interface changed from wan0 to wan9" RESTART
 		      "t.conf:2: link \"a\": table changed from 101 to 102" RESTART);
-	check_inherit(BASE REST, LAN LINK_A "link \"c\" { id = 3  interface = \"wan2\" }\nrule \"rest\" { use = \"a\" }\n",
-		      "t.conf:3: link \"c\" is new, expected the running links: that needs a restart of rules and daemon\n"
-		      "t.conf: link \"b\" is gone, expected the running links: that needs a restart of rules and daemon\n");
+	check_inherit(
+		BASE REST, LAN LINK_A "link \"c\" { id = 3  interface = \"wan2\" }\nrule \"rest\" { use = \"a\" }\n",
+		"t.conf:3: link \"c\" is new, expected the running links: that needs a restart of rules and daemon\n"
+		"t.conf: link \"b\" is gone, expected the running links: that needs a restart of rules and daemon\n");
 }
 
 static void allowed(void **state)

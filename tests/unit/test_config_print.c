@@ -75,9 +75,16 @@ static void checksum(void **state)
 		BASE "rule \"x\" { protocol = \"tcp\"  use = \"a\" }\n" REST,
 	};
 	const char *const other[] = {
-		TOP("mask = 0xff0000"), TOP("queue = 1"),	TOP("queue-length = 1"),   TOP("fallback = no"),
-		TOP("local = yes"),	TOP("ip-forward = keep"), TOP("source-limit = 1"), TOP("rule-preference = 1"),
-		TOP("helpers = \"ftp\""), TOP("run-directory = \"/r\""),
+		TOP("mask = 0xff0000"),
+		TOP("queue = 1"),
+		TOP("queue-length = 1"),
+		TOP("fallback = no"),
+		TOP("local = yes"),
+		TOP("ip-forward = keep"),
+		TOP("source-limit = 1"),
+		TOP("rule-preference = 1"),
+		TOP("helpers = \"ftp\""),
+		TOP("run-directory = \"/r\""),
 		"lan = \"lan1\"\n" LINK_A LINK_B GROUP REST,
 		LAN LINK_A "link \"b\" { id = 2  interface = \"wan1\"  nat = none }\n" GROUP REST,
 		LAN LINK_A "link \"b\" { id = 2  interface = \"wan1\"  gateway = none }\n" GROUP REST,
@@ -108,7 +115,8 @@ static void rule_lines(void **state)
 		  "any protocol from 192.0.2.0/24,2001:db8::/32 to 203.0.113.9/32 -> bypass: the main routing table decides" },
 		{ "interface = { \"br0\", \"br1\" }  dscp = { 8, EF }  use = \"all\"",
 		  "any protocol in by br0,br1 dscp 8,46 -> group all" },
-		{ "mark = \"0x1/0xf\"  from = lan  use = \"all\"", "any protocol mark 0x1/0xf of the LAN -> group all" },
+		{ "mark = \"0x1/0xf\"  from = lan  use = \"all\"",
+		  "any protocol mark 0x1/0xf of the LAN -> group all" },
 	};
 
 	(void)state;
