@@ -30,10 +30,14 @@ def session(control, peer):
             data, data_peer = data_connection(argument)
             control.sendall(b"200 noted\r\n")
         elif verb == "LIST":
-            control.sendall(b"150 coming\r\n")
             data.bind((local, 20))
             data.settimeout(5)
-            data.connect(data_peer)
+            try:
+                data.connect(data_peer)
+            except OSError:
+                control.sendall(b"425 no way to that address\r\n")
+                continue
+            control.sendall(b"150 coming\r\n")
             data.sendall(f"control {peer} data {data_peer[0]}\r\n".encode())
             data.close()
             control.sendall(b"226 done\r\n")
