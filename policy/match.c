@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * policy/match.c - the first rule that matches a flow
+ * policy/match.c - the first rule that matches a flow, and why another does not
  */
 #include "policy/policy_private.h"
 
@@ -132,12 +132,14 @@ const char *policy_mismatch(const struct policy *policy, unsigned index, const s
 	return NULL;
 }
 
+/* The classifier knows every condition but the marks, which are tried on what it finds */
 unsigned policy_match(const struct policy *policy, const struct flow *flow, const struct flow_meta *meta)
 {
-	unsigned index = 0;
+	const struct classified classified = classify(policy->classifier, flow, meta);
+	unsigned index = classified_next(&classified, 0);
 
-	assert(policy->config->n_rules);
-	while (index + 1 < policy->config->n_rules && policy_mismatch(policy, index, flow, meta))
-		index++;
+	while (index < policy->config->n_rules && !mark_holds(&policy->config->rules[index], flow, meta))
+		index = classified_next(&classified, index + 1);
+	assert(index < policy->config->n_rules); /* the last rule matches all */
 	return index;
 }

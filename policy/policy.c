@@ -61,7 +61,8 @@ struct policy *policy_compile(struct config *config)
 	}
 	policy->config = config;
 	compile_links(policy);
-	if (!compile_groups(policy)) {
+	policy->classifier = classifier_new(config->rules, config->n_rules);
+	if (!policy->classifier || !compile_groups(policy)) {
 		policy_free(policy);
 		return NULL;
 	}
@@ -75,6 +76,7 @@ void policy_free(struct policy *policy)
 	for (size_t i = 0; policy->tiers && i < policy->config->n_groups; i++)
 		free(policy->tiers[i].links);
 	free(policy->tiers);
+	classifier_free(policy->classifier);
 	config_free(policy->config);
 	free(policy);
 }

@@ -5,6 +5,7 @@
 #ifndef POLICY_POLICY_PRIVATE_H
 #define POLICY_POLICY_PRIVATE_H
 
+#include "policy/classify.h"
 #include "policy/policy.h"
 
 /* Links of one group, by tier, the first tier first */
@@ -15,6 +16,7 @@ struct tiers {
 
 struct policy {
 	struct config *config;
+	struct classifier *classifier; /* of the rules */
 	struct tiers *tiers; /* by group index */
 	uint64_t carries4; /* links that IPv4 may use */
 	uint64_t carries6; /* links that any IPv6 source may use: with NAT */

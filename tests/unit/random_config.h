@@ -42,6 +42,20 @@ static inline struct port_range random_range(uint64_t *r)
 	return (struct port_range){ .first = a < b ? a : b, .last = a < b ? b : a };
 }
 
+/* One of the pool, or any prefix of an address of the pool */
+static inline struct flow_net random_net(uint64_t *r)
+{
+	struct flow_net net = fixture_net(PICK(random_nets));
+
+	if (ONE_IN(2))
+		return net;
+	net.family = (uint8_t)flow_addr_parse(PICK(random_addrs), &net.addr);
+	net.bits = (uint8_t)(net.family == 4 ? 96 + fixture_below(r, 33) : fixture_below(r, 129));
+	for (unsigned bit = net.bits; bit < 128; bit++)
+		net.addr.b[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
+	return net;
+}
+
 /* Each condition is stated by one rule in `sparse` */
 static inline void random_conditions(uint64_t *r, struct rule_config *rule, unsigned sparse)
 {
@@ -52,9 +66,9 @@ static inline void random_conditions(uint64_t *r, struct rule_config *rule, unsi
 	for (unsigned n = ONE_IN(sparse) ? 1 + fixture_below(r, 2) : 0; n; n--)
 		fixture_append(rule->sports, rule->n_sports, random_range(r));
 	for (unsigned n = ONE_IN(sparse) ? 1 + fixture_below(r, 3) : 0; n; n--)
-		fixture_append(rule->sources, rule->n_sources, fixture_net(PICK(random_nets)));
+		fixture_append(rule->sources, rule->n_sources, random_net(r));
 	for (unsigned n = ONE_IN(sparse) ? 1 + fixture_below(r, 3) : 0; n; n--)
-		fixture_append(rule->destinations, rule->n_destinations, fixture_net(PICK(random_nets)));
+		fixture_append(rule->destinations, rule->n_destinations, random_net(r));
 	for (unsigned n = ONE_IN(sparse) ? 1 + fixture_below(r, 2) : 0; n; n--)
 		fixture_append(rule->ifaces, rule->n_ifaces, (uint16_t)(1 + fixture_below(r, RANDOM_IFACES)));
 	for (unsigned n = ONE_IN(sparse) ? 1 + fixture_below(r, 2) : 0; n; n--)

@@ -193,32 +193,74 @@ static void test_iface_slots(void **state)
 	policy_free(policy);
 }
 
+static void check_random(uint64_t *r, unsigned n_rules, unsigned n_flows)
+{
+	struct config *config = fixture_balanced(STICKY_NONE);
+	struct policy *policy;
+
+	config->n_rules = 0; /* the one rule of the fixture has no lists to free */
+	random_rules(r, config, n_rules);
+	policy = policy_compile(config);
+	assert_non_null(policy);
+	for (unsigned i = 0; i < n_flows; i++) {
+		struct flow_meta meta;
+		const struct flow flow = random_flow(r, &meta);
+		const unsigned expected = oracle_match(config, &flow, &meta);
+
+		assert_int_equal(policy_match(policy, &flow, &meta), expected);
+		assert_null(policy_mismatch(policy, expected, &flow, &meta));
+		for (unsigned rule = 0; rule < expected; rule++)
+			assert_non_null(policy_mismatch(policy, rule, &flow, &meta));
+	}
+	policy_free(policy);
+}
+
 static void test_random_against_oracle(void **state)
 {
 	uint64_t random = fixture_seed();
-	uint64_t *r = &random;
 
 	(void)state;
-	for (unsigned round = 0; round < 400; round++) {
-		struct config *config = fixture_balanced(STICKY_NONE);
-		struct policy *policy;
+	for (unsigned round = 0; round < 400; round++)
+		check_random(&random, fixture_below(&random, round % 20 ? 40 : 700), 300);
+}
 
-		config->n_rules = 0; /* the one rule of the fixture has no lists to free */
-		random_rules(r, config, fixture_below(r, round % 20 ? 40 : 700));
-		policy = policy_compile(config);
-		assert_non_null(policy);
-		for (unsigned i = 0; i < 300; i++) {
-			struct flow_meta meta;
-			const struct flow flow = random_flow(r, &meta);
-			const unsigned expected = oracle_match(config, &flow, &meta);
+/* Rules that nearly all flows miss, so that far ones are reached: as many as the
+ * bitmaps of a classifier need for a second summary word */
+static void test_thousands_of_rules(void **state)
+{
+	struct flow flow = fixture_flow("10.1.0.7", "203.0.113.9", 6, 50000, 443);
+	struct config *config = fixture_balanced(STICKY_NONE);
+	uint64_t random = fixture_seed();
+	const unsigned n_rules = 9000;
+	struct policy *policy;
 
-			assert_int_equal(policy_match(policy, &flow, &meta), expected);
-			assert_null(policy_mismatch(policy, expected, &flow, &meta));
-			for (unsigned rule = 0; rule < expected; rule++)
-				assert_non_null(policy_mismatch(policy, rule, &flow, &meta));
-		}
-		policy_free(policy);
+	(void)state;
+	config->n_rules = 0;
+	for (unsigned i = 0; i < n_rules; i++) {
+		struct rule_config *rule = fixture_rule(config, RULE_BYPASS, 0);
+		struct flow_net net = { .family = 4, .bits = 128 };
+
+		net.addr = fixture_addr("10.64.0.0");
+		net.addr.b[14] = (uint8_t)(i / 512);
+		net.addr.b[15] = (uint8_t)(i / 2);
+		fixture_append(rule->sources, rule->n_sources, net);
+		fixture_append(rule->dports, rule->n_dports,
+			       ((struct port_range){ (uint16_t)(i % 2), (uint16_t)(i % 2) }));
 	}
+	fixture_rule(config, RULE_BYPASS, 0);
+	policy = policy_compile(config);
+	assert_non_null(policy);
+	for (unsigned i = 0; i < 2000; i++) {
+		const unsigned at = fixture_below(&random, n_rules);
+
+		flow.src = config->rules[at].sources[0].addr;
+		flow.dport = (uint16_t)(at % 2);
+		assert_int_equal(policy_match(policy, &flow, &fixture_waiting), at);
+		flow.dport = 2;
+		assert_int_equal(policy_match(policy, &flow, &fixture_waiting), n_rules);
+	}
+	policy_free(policy);
+	check_random(&random, n_rules, 20);
 }
 
 int main(void)
@@ -228,6 +270,7 @@ int main(void)
 		cmocka_unit_test(test_what_the_kernel_knows), cmocka_unit_test(test_from_router),
 		cmocka_unit_test(test_first_of_several),      cmocka_unit_test(test_candidates),
 		cmocka_unit_test(test_iface_slots),	      cmocka_unit_test(test_random_against_oracle),
+		cmocka_unit_test(test_thousands_of_rules),
 	};
 
 	return cmocka_run_group_tests_name("match", tests, NULL, NULL);

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * policy/classify_field.c - the classes of one field of a flow
+ *
+ * Compiling sweeps over a field's values in order: at each edge, where a condition of
+ * some rule begins or ends, the set of rules that admit the value changes, and
+ * a class begins (or one seen before comes back). Class 0 is the empty set.
+ */
+#include "policy/classify_private.h"
+
+#include <endian.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NO_PORT 65536 /* as a port: the flow has none */
+
+/* Values a field can take, for those that are looked up in a table; 0: addresses */
+static const size_t table_size[FIELDS] = {
+	[FIELD_PROTOCOL] = 256, [FIELD_DPORT] = NO_PORT + 1, [FIELD_SPORT] = NO_PORT + 1,
+	[FIELD_IFACE] = 65536,	[FIELD_DSCP] = 256,	     [FIELD_ORIGIN] = 2,
+};
+
+static bool key_less(struct key a, struct key b)
+{
+	return a.high != b.high ? a.high < b.high : a.low < b.low;
+}
+
+static bool key_equal(struct key a, struct key b)
+{
+	return a.high == b.high && a.low == b.low;
+}
+
+static struct key addr_key(const struct flow_addr *addr, unsigned family)
+{
+	uint64_t words[2];
+
+	memcpy(words, addr->b, sizeof(words));
+	if (family == 4)
+		return (struct key){ .low = be64toh(words[1]) & UINT32_MAX };
+	return (struct key){ .high = be64toh(words[0]), .low = be64toh(words[1]) };
+}
+
+/* ---- look-up ---- */
+
+static uint32_t steps_class(const struct steps *steps, struct key key)
+{
+	size_t low = 0;
+
+	for (size_t n = steps->n; n > 1;) {
+		const size_t half = n / 2;
+
+		low = key_less(key, steps->step[low + half].first) ? low : low + half;
+		n -= half;
+	}
+	return steps->step[low].class;
+}
+
+uint32_t field_class(const struct field *field, const struct flow *flow, const struct flow_meta *meta)
+{
+	switch (field->kind) {
+	case FIELD_PROTOCOL:
+		return field->table[flow->protocol];
+	case FIELD_DPORT:
+		return field->table[flow->ports ? flow->dport : NO_PORT];
+	case FIELD_SPORT:
+		return field->table[flow->ports ? flow->sport : NO_PORT];
+	case FIELD_SOURCE:
+		return steps_class(&field->steps[flow->family == 6], addr_key(&flow->src, flow->family));
+	case FIELD_DESTINATION:
+		return steps_class(&field->steps[flow->family == 6], addr_key(&flow->dst, flow->family));
+	case FIELD_IFACE:
+		return field->table[meta->iface];
+	case FIELD_DSCP:
+		return field->table[flow->dscp];
+	case FIELD_ORIGIN:
+		return field->table[meta->from_router];
+	case FIELDS:
+		break;
+	}
+	return 0;
+}
+
+/* ---- edges: where conditions begin and end ---- */
+
+struct edge {
+	struct key at;
+	unsigned rule;
+	bool begins;
+};
+
+struct edges {
+	struct edge *edge; /* NULL: only count */
+	size_t n;
+};
+
+static void add_edge(struct edges *edges, struct key at, unsigned rule, bool begins)
+{
+	if (edges->edge)
+		edges->edge[edges->n] = (struct edge){ .at = at, .rule = rule, .begins = begins };
+	edges->n++;
+}
+
+static void add_range(struct edges *edges, unsigned rule, uint64_t first, uint64_t last)
+{
+	add_edge(edges, (struct key){ .low = first }, rule, true);
+	add_edge(edges, (struct key){ .low = last + 1 }, rule, false);
+}
+
+static void add_net(struct edges *edges, unsigned rule, const struct flow_net *net)
+{
+	const struct key first = addr_key(&net->addr, net->family);
+	struct key end = first;
+
+	if (net->family == 4) {
+		add_range(edges, rule, first.low, first.low + ((uint64_t)UINT32_MAX >> (net->bits - 96)));
+		return;
+	}
+	add_edge(edges, first, rule, true);
+	if (net->bits > 64) {
+		end.low += UINT64_C(1) << (128 - net->bits);
+		end.high += end.low == 0;
+	} else if (net->bits) {
+		end.low = 0;
+		end.high += UINT64_C(1) << (64 - net->bits);
+	}
+	if (end.high || end.low) /* else the network ends with the last address */
+		add_edge(edges, end, rule, false);
+}
+
+static void add_nets(struct edges *edges, unsigned rule, unsigned family, const struct flow_net *nets, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (nets[i].family == family)
+			add_net(edges, rule, &nets[i]);
+	}
+}
+
+static void add_rule(struct edges *edges, enum field_kind kind, unsigned family, const struct rule_config *rule,
+		     unsigned index)
+{
+	switch (kind) {
+	case FIELD_PROTOCOL:
+		for (size_t i = 0; i < rule->n_protocols; i++)
+			add_range(edges, index, rule->protocols[i], rule->protocols[i]);
+		break;
+	case FIELD_DPORT:
+		for (size_t i = 0; i < rule->n_dports; i++)
+			add_range(edges, index, rule->dports[i].first, rule->dports[i].last);
+		break;
+	case FIELD_SPORT:
+		for (size_t i = 0; i < rule->n_sports; i++)
+			add_range(edges, index, rule->sports[i].first, rule->sports[i].last);
+		break;
+	case FIELD_SOURCE:
+		add_nets(edges, index, family, rule->sources, rule->n_sources);
+		break;
+	case FIELD_DESTINATION:
+		add_nets(edges, index, family, rule->destinations, rule->n_destinations);
+		break;
+	case FIELD_IFACE:
+		for (size_t i = 0; i < rule->n_ifaces; i++)
+			add_range(edges, index, rule->ifaces[i], rule->ifaces[i]);
+		break;
+	case FIELD_DSCP:
+		for (size_t i = 0; i < rule->n_dscps; i++)
+			add_range(edges, index, rule->dscps[i], rule->dscps[i]);
+		break;
+	case FIELD_ORIGIN:
+		if (rule->from_router != rule->from_lan) /* both: nobody */
+			add_range(edges, index, rule->from_router, rule->from_router);
+		break;
+	case FIELDS:
+		break;
+	}
+}
+
+bool field_is_stated(enum field_kind kind, const struct rule_config *rule)
+{
+	const size_t entries[FIELDS] = {
+		[FIELD_PROTOCOL] = rule->n_protocols,
+		[FIELD_DPORT] = rule->n_dports,
+		[FIELD_SPORT] = rule->n_sports,
+		[FIELD_SOURCE] = rule->n_sources,
+		[FIELD_DESTINATION] = rule->n_destinations,
+		[FIELD_IFACE] = rule->n_ifaces,
+		[FIELD_DSCP] = rule->n_dscps,
+		[FIELD_ORIGIN] = rule->from_router + rule->from_lan,
+	};
+
+	return entries[kind] != 0;
+}
+
+static int compare_edges(const void *a, const void *b)
+{
+	const struct edge *left = a, *right = b;
+
+	if (key_equal(left->at, right->at))
+		return 0;
+	return key_less(left->at, right->at) ? -1 : 1;
+}
+
+/* All edges of one family, in order. False: out of memory. */
+static bool collect_edges(struct edges *edges, enum field_kind kind, unsigned family, const struct rule_config *rules,
+			  size_t n_rules)
+{
+	edges->n = 0;
+	for (size_t i = 0; i < n_rules; i++)
+		add_rule(edges, kind, family, &rules[i], (unsigned)i);
+	edges->edge = calloc(edges->n + 1, sizeof(*edges->edge));
+	if (!edges->edge)
+		return false;
+	edges->n = 0;
+	for (size_t i = 0; i < n_rules; i++)
+		add_rule(edges, kind, family, &rules[i], (unsigned)i);
+	qsort(edges->edge, edges->n, sizeof(*edges->edge), compare_edges);
+	return true;
+}
+
+/* ---- the sweep ---- */
+
+/* What is at hand while a field is compiled */
+struct sweep {
+	struct field *field;
+	unsigned n_words, n_spans;
+	uint32_t *count; /* conditions of each rule that admit the value at hand: several may overlap */
+	uint64_t *bits; /* rules whose count is not 0 */
+	uint32_t n_classes;
+	size_t n_packed, packed_room;
+	uint32_t *index; /* open hash table of classes by content, class + 1 */
+	size_t index_mask;
+};
+
+static struct span *class_spans(const struct sweep *sweep, uint32_t class)
+{
+	return &sweep->field->spans[(size_t) class * sweep->n_spans];
+}
+
+static bool class_is(const struct sweep *sweep, uint32_t class)
+{
+	const struct span *spans = class_spans(sweep, class);
+
+	for (unsigned word = 0; word < sweep->n_words; word++) {
+		const struct span *span = &spans[word / 64];
+		const uint64_t mask = UINT64_C(1) << word % 64;
+		uint64_t kept = 0;
+
+		if (span->present & mask)
+			kept = sweep->field->packed[span->first +
+						    (unsigned)__builtin_popcountll(span->present & (mask - 1))];
+		if (kept != sweep->bits[word])
+			return false;
+	}
+	return true;
+}
+
+static bool keep_word(struct sweep *sweep, uint64_t word)
+{
+	if (sweep->n_packed == sweep->packed_room) {
+		const size_t room = 2 * sweep->packed_room + 64;
+		uint64_t *packed = realloc(sweep->field->packed, room * sizeof(*packed));
+
+		if (!packed)
+			return false;
+		sweep->field->packed = packed;
+		sweep->packed_room = room;
+	}
+	sweep->field->packed[sweep->n_packed++] = word;
+	return true;
+}
+
+/* A new class with the content of sweep->bits */
+static bool class_new(struct sweep *sweep)
+{
+	struct span *spans = class_spans(sweep, sweep->n_classes);
+
+	for (unsigned word = 0; word < sweep->n_words; word++) {
+		if (word % 64 == 0)
+			spans[word / 64].first = (uint32_t)sweep->n_packed;
+		if (!sweep->bits[word])
+			continue;
+		spans[word / 64].present |= UINT64_C(1) << word % 64;
+		if (!keep_word(sweep, sweep->bits[word]))
+			return false;
+	}
+	sweep->n_classes++;
+	return true;
+}
+
+static uint64_t content_hash(const struct sweep *sweep)
+{
+	uint64_t hash = 0;
+
+	for (unsigned word = 0; word < sweep->n_words; word++)
+		hash = (hash ^ sweep->bits[word]) * 0x9e3779b97f4a7c15 + (hash >> 29);
+	return hash ^ hash >> 32;
+}
+
+/* The class with the content of sweep->bits, made if there is none. False: out of memory. */
+static bool class_find(struct sweep *sweep, uint32_t *class)
+{
+	size_t slot = content_hash(sweep) & sweep->index_mask;
+
+	for (; sweep->index[slot]; slot = (slot + 1) & sweep->index_mask) {
+		*class = sweep->index[slot] - 1;
+		if (class_is(sweep, *class))
+			return true;
+	}
+	*class = sweep->n_classes;
+	sweep->index[slot] = *class + 1;
+	return class_new(sweep);
+}
+
+static void toggle(struct sweep *sweep, const struct edge *edge)
+{
+	const uint64_t bit = UINT64_C(1) << edge->rule % 64;
+
+	if (edge->begins && sweep->count[edge->rule]++ == 0)
+		sweep->bits[edge->rule / 64] |= bit;
+	else if (!edge->begins && --sweep->count[edge->rule] == 0)
+		sweep->bits[edge->rule / 64] &= ~bit;
+}
+
+static bool sweep_edges(struct sweep *sweep, struct steps *steps, const struct edges *edges)
+{
+	steps->step = calloc(edges->n + 1, sizeof(*steps->step));
+	if (!steps->step)
+		return false;
+	steps->n = 1; /* from 0 on: class 0, unless an edge is there */
+	for (size_t i = 0; i < edges->n;) {
+		const struct key at = edges->edge[i].at;
+		uint32_t class;
+
+		for (; i < edges->n && key_equal(edges->edge[i].at, at); i++)
+			toggle(sweep, &edges->edge[i]);
+		if (!class_find(sweep, &class))
+			return false;
+		if (!key_equal(steps->step[steps->n - 1].first, at))
+			steps->n++;
+		steps->step[steps->n - 1] = (struct step){ .first = at, .class = class };
+	}
+	return true;
+}
+
+static void sweep_end(struct sweep *sweep)
+{
+	free(sweep->count);
+	free(sweep->bits);
+	free(sweep->index);
+}
+
+static bool sweep_begin(struct sweep *sweep, size_t n_rules, size_t n_edges)
+{
+	size_t room = 4;
+	uint32_t empty;
+
+	while (room < 2 * (n_edges + 1))
+		room *= 2;
+	sweep->index_mask = room - 1;
+	sweep->n_words = words_for(n_rules);
+	sweep->n_spans = words_for(sweep->n_words);
+	sweep->count = calloc(n_rules, sizeof(*sweep->count));
+	sweep->bits = calloc(sweep->n_words, sizeof(*sweep->bits));
+	sweep->index = calloc(room, sizeof(*sweep->index));
+	sweep->field->spans = calloc((n_edges + 1) * sweep->n_spans, sizeof(*sweep->field->spans));
+	return sweep->count && sweep->bits && sweep->index && sweep->field->spans && class_find(sweep, &empty);
+}
+
+/* ---- one field ---- */
+
+static bool compile_any(struct field *field, const struct rule_config *rules, size_t n_rules)
+{
+	const unsigned n_words = words_for(n_rules);
+
+	field->any = calloc(n_words, sizeof(*field->any));
+	field->any_summary = calloc(words_for(n_words), sizeof(*field->any_summary));
+	if (!field->any || !field->any_summary)
+		return false;
+	for (size_t i = 0; i < n_rules; i++) {
+		if (field_is_stated(field->kind, &rules[i]))
+			continue;
+		field->any[i / 64] |= UINT64_C(1) << i % 64;
+		field->any_summary[i / 4096] |= UINT64_C(1) << i / 64 % 64;
+	}
+	return true;
+}
+
+static bool compile_table(struct field *field)
+{
+	const struct steps *steps = &field->steps[0];
+	const size_t size = table_size[field->kind];
+
+	if (!size)
+		return true;
+	field->table = calloc(size, sizeof(*field->table));
+	if (!field->table)
+		return false;
+	for (size_t value = 0, step = 0; value < size; value++) {
+		while (step + 1 < steps->n && steps->step[step + 1].first.low <= value)
+			step++;
+		field->table[value] = steps->step[step].class;
+	}
+	return true;
+}
+
+bool field_compile(struct field *field, enum field_kind kind, const struct rule_config *rules, size_t n_rules)
+{
+	struct sweep sweep = { .field = field };
+	struct edges edges4 = { .edge = NULL }, edges6 = { .edge = NULL };
+	bool ok;
+
+	field->kind = kind;
+	ok = collect_edges(&edges4, kind, 4, rules, n_rules);
+	if (ok && !table_size[kind])
+		ok = collect_edges(&edges6, kind, 6, rules, n_rules);
+	ok = ok && sweep_begin(&sweep, n_rules, edges4.n + edges6.n) &&
+	     sweep_edges(&sweep, &field->steps[0], &edges4) && sweep_edges(&sweep, &field->steps[1], &edges6) &&
+	     compile_any(field, rules, n_rules) && compile_table(field);
+	sweep_end(&sweep);
+	free(edges4.edge);
+	free(edges6.edge);
+	return ok;
+}
+
+void field_free(struct field *field)
+{
+	free(field->steps[0].step);
+	free(field->steps[1].step);
+	free(field->table);
+	free(field->any);
+	free(field->any_summary);
+	free(field->spans);
+	free(field->packed);
+}
