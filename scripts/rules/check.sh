@@ -205,6 +205,7 @@ check_table() {
 # Rules of others that write bits which are ours. Masked writes elsewhere are fine.
 check_marks() {
 	{ iptables_mark_writes; nft_mark_writes; } | while read -r bits rule; do
+		# shellcheck disable=SC2004 # bits may be "~0xff"
 		[ $(($bits & mask)) -eq 0 ] || echo "$rule"
 	done | sort -u >"$work/marks"
 	if [ -s "$work/marks" ]; then
