@@ -23,7 +23,7 @@
 
 #define BACKLOG 1024
 #define WANT_DESCRIPTORS 8192
-#define OTHER_DESCRIPTORS 128 /* kept for queues, rtnetlink, configuration files */
+#define OTHER_DESCRIPTORS 128u /* kept for queues, rtnetlink, configuration files */
 #define RESUME_SECONDS 1
 
 /* ---- clients ---- */
@@ -286,7 +286,7 @@ static int open_socket(const struct config *config, char *error, size_t size)
 		fail(error, size, config->socket, "path too long for a socket (107 characters)");
 		return -1;
 	}
-	strcpy(address.sun_path, config->socket);
+	memcpy(address.sun_path, config->socket, strlen(config->socket) + 1);
 	if (!clear_stale(&address, error, size))
 		return -1;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -322,7 +322,7 @@ static unsigned client_limit(void)
 		getrlimit(RLIMIT_NOFILE, &limit);
 	}
 	/* each may run a dump, which is a second descriptor */
-	if (limit.rlim_cur < 2 * OTHER_DESCRIPTORS)
+	if (limit.rlim_cur < 2 * (rlim_t)OTHER_DESCRIPTORS)
 		return 16;
 	return (unsigned)((limit.rlim_cur < WANT_DESCRIPTORS ? limit.rlim_cur : WANT_DESCRIPTORS) - OTHER_DESCRIPTORS) /
 	       2;
@@ -361,7 +361,7 @@ struct control *control_open(struct daemon *daemon, char *error, size_t size)
 
 void control_close(struct control *control)
 {
-	struct client *client;
+	struct client *client, *next;
 
 	if (!control)
 		return;
@@ -369,12 +369,13 @@ void control_close(struct control *control)
 		evconnlistener_free(control->listener);
 	control->listener = NULL;
 	watch_announce_stop(control);
-	while ((client = LIST_FIRST(&control->clients))) {
+	for (client = LIST_FIRST(&control->clients); client; client = next) {
 		struct evbuffer *output = bufferevent_get_output(client->bev);
 
 		/* what fits into the socket now; nobody is waited for. A bufferevent keeps its front to itself. */
 		evbuffer_unfreeze(output, 1);
 		evbuffer_write(output, bufferevent_getfd(client->bev));
+		next = LIST_NEXT(client, entry);
 		client_free(client);
 	}
 	if (control->resume)

@@ -99,8 +99,8 @@ json_t *decision_json(const struct client *client, const struct decision_record 
 			 "from_router", record->meta.from_router, "action", decision_action_name(decision->action),
 			 "reason", decision_reason_name(decision->reason), "rule", rule_name(client, record), "group",
 			 group_name(client, record), "link",
-			 decision->link >= 0 ? config->links[decision->link].name : NULL, "worker",
-			 (int)record->worker, "number", (json_int_t)record->number);
+			 decision->link >= 0 ? config->links[decision->link].name : NULL, "worker", (int)record->worker,
+			 "number", (json_int_t)record->number);
 }
 
 static int by_time(const void *a, const void *b)

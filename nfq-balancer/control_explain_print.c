@@ -59,7 +59,8 @@ static void group_line(struct client *client, const struct explanation *e)
 	const struct daemon *daemon = client->control->daemon;
 	const char *separator = ": ";
 
-	reply(client, "group   %s, %s", group->name, scheduler_name(link_runtime_scheduler(&daemon->runtime, group->slot)));
+	reply(client, "group   %s, %s", group->name,
+	      scheduler_name(link_runtime_scheduler(&daemon->runtime, group->slot)));
 	for (unsigned i = 0; i < e->config->n_links; i++) {
 		const char *why = out_of_play(client, e, i);
 
@@ -103,7 +104,8 @@ static void no_link_line(struct client *client, const struct explanation *e)
 		reply(client, "bypass  mark 0x%x/0x%x, main's own routes\n", config_mark_main(mask), mask);
 		break;
 	case DECISION_REJECT:
-		reply(client, "reject  mark 0x%x/0x%x, the link of this rule is down\n", config_mark_reject(mask), mask);
+		reply(client, "reject  mark 0x%x/0x%x, the link of this rule is down\n", config_mark_reject(mask),
+		      mask);
 		break;
 	case DECISION_NONE:
 		reply(client, "link    none is usable: the kernel's fallback takes it\n");
@@ -125,7 +127,8 @@ static void source_part(struct client *client, const struct explanation *e, cons
 		return;
 	switch (nat->kind) {
 	case NAT_MASQUERADE:
-		reply(client, ", source %s (masquerade)", e->way.has_source ? flow_addr_str(&e->way.source, addr) : "?");
+		reply(client, ", source %s (masquerade)",
+		      e->way.has_source ? flow_addr_str(&e->way.source, addr) : "?");
 		break;
 	case NAT_SNAT:
 		reply(client, ", source %s (snat)", flow_addr_str(&nat->addr, addr));

@@ -121,7 +121,8 @@ static void finish(struct client *client, int result)
 
 	flows_stop(client);
 	if (result < 0) {
-		reply_error(client, "show flows: the kernel stopped after %" PRIu64 " flows: %s", count, strerror(error));
+		reply_error(client, "show flows: the kernel stopped after %" PRIu64 " flows: %s", count,
+			    strerror(error));
 		return;
 	}
 	if (client->json)

@@ -128,9 +128,8 @@ void control_reload(struct client *client, int argc, char **argv)
 
 		if (client->json)
 			reply_json(client, json_pack("{sI sI sI sb}", "links", (json_int_t)config->n_links, "groups",
-						     (json_int_t)config->n_groups, "rules",
-						     (json_int_t)config->n_rules, "differs_from_file",
-						     overrides_differ(daemon)));
+						     (json_int_t)config->n_groups, "rules", (json_int_t)config->n_rules,
+						     "differs_from_file", overrides_differ(daemon)));
 		else
 			reply(client, "links %zu, groups %zu, rules %zu%s\n", config->n_links, config->n_groups,
 			      config->n_rules,
@@ -154,9 +153,7 @@ void control_save(struct client *client, int argc, char **argv)
 		return;
 	}
 	if (client->json)
-		reply_json(client,
-			   json_pack("{ss+}", "file",
-				     client_config(client)->state_directory, "/runtime.conf"));
+		reply_json(client, json_pack("{ss+}", "file", client_config(client)->state_directory, "/runtime.conf"));
 	else
 		reply(client, "%s/runtime.conf written\n", client_config(client)->state_directory);
 	reply_ok(client);

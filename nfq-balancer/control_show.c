@@ -212,11 +212,11 @@ void control_show_rules(struct client *client, int argc, char **argv)
 		const char *if_down = rule->if_down == IF_DOWN_REJECT ? "reject" : "other";
 
 		if (client->json)
-			json_array_append_new(list, json_pack("{ss ss ss ss sI ss sI}", "rule", rule->name, "action",
-							      kinds[rule->action], "use", rule_target(config, rule),
-							      "if_down", if_down, "flows",
-							      (json_int_t)rule_flows(daemon, i), "file", rule->file,
-							      "line", (json_int_t)rule->line));
+			json_array_append_new(list,
+					      json_pack("{ss ss ss ss sI ss sI}", "rule", rule->name, "action",
+							kinds[rule->action], "use", rule_target(config, rule),
+							"if_down", if_down, "flows", (json_int_t)rule_flows(daemon, i),
+							"file", rule->file, "line", (json_int_t)rule->line));
 		columns_add(columns, "%s\t%s\t%s\t%" PRIu64 "\t%s:%u", rule->name, rule_target(config, rule),
 			    rule->action == RULE_LINK ? if_down : "-", rule_flows(daemon, i), rule->file, rule->line);
 	}

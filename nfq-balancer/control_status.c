@@ -186,8 +186,8 @@ static void add_link(struct columns *columns, const struct report *report, unsig
 			 status->why[0] ? ": " : "", status->why);
 	columns_add(columns, "%s\t%s\t%u\t%s\t%s\t%s\t%s\t%s\t%s", link->name, link_state_name(status->state),
 		    link_runtime_weight(&report->daemon->runtime, i), human_percent(sample.flows_5min, total, share),
-		    human_bytes(sample.rx_bytes + sample.tx_bytes, bytes), human_tenths(sample.rate_tenths, rate),
-		    down, up, change);
+		    human_bytes(sample.rx_bytes + sample.tx_bytes, bytes), human_tenths(sample.rate_tenths, rate), down,
+		    up, change);
 }
 
 /* Sums over links; without the kernel's counters the workers' own, and no fallback */
@@ -247,11 +247,11 @@ static json_t *link_object(const struct report *report, unsigned i)
 	json_t *object = json_pack("{ss ss sI sI sI sI sI sI sI sI sI sI}", "link", link->name, "state",
 				   link_state_name(status->state), "weight",
 				   (json_int_t)link_runtime_weight(&report->daemon->runtime, i), "flows",
-				   (json_int_t)sample.flows, "flows_5min", (json_int_t)sample.flows_5min,
-				   "new_per_10s", (json_int_t)sample.rate_tenths, "rx_bytes",
-				   (json_int_t)sample.rx_bytes, "tx_bytes", (json_int_t)sample.tx_bytes, "down_bits",
-				   (json_int_t)sample.rx_bits, "up_bits", (json_int_t)sample.tx_bits, "download",
-				   (json_int_t)link->download, "upload", (json_int_t)link->upload);
+				   (json_int_t)sample.flows, "flows_5min", (json_int_t)sample.flows_5min, "new_per_10s",
+				   (json_int_t)sample.rate_tenths, "rx_bytes", (json_int_t)sample.rx_bytes, "tx_bytes",
+				   (json_int_t)sample.tx_bytes, "down_bits", (json_int_t)sample.rx_bits, "up_bits",
+				   (json_int_t)sample.tx_bits, "download", (json_int_t)link->download, "upload",
+				   (json_int_t)link->upload);
 
 	json_object_set_new(object, "changed",
 			    status->changed_once ? json_integer((json_int_t)status->changed) : json_null());
@@ -273,9 +273,9 @@ static json_t *report_object(const struct report *report)
 		json_array_append_new(links, link_object(report, i));
 	for (unsigned i = 0; i < report->n_troubles; i++)
 		json_array_append_new(troubles, json_string(report->trouble[i]));
-	return json_pack("{ss so si si s{sb sb ss} ss s{sI sb sb} so sI so so sI}", "status", report->verdict, "troubles",
-			 troubles, "links_up", (int)report->up, "links_total", (int)report->config->n_links, "rules",
-			 "active", report->rules.active, "same_policy", report->rules.same_policy, "backend",
+	return json_pack("{ss so si si s{sb sb ss} ss s{sI sb sb} so sI so so sI}", "status", report->verdict,
+			 "troubles", troubles, "links_up", (int)report->up, "links_total", (int)report->config->n_links,
+			 "rules", "active", report->rules.active, "same_policy", report->rules.same_policy, "backend",
 			 report->rules.backend, "commit", commit_name(report->daemon->commit), "policy", "loaded",
 			 (json_int_t)report->daemon->policy_loaded, "file_unchanged", report->file_unchanged,
 			 "differs_from_file", report->differs, "links", links, "decided", (json_int_t)decided,

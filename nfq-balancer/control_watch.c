@@ -19,7 +19,7 @@
 #include "nfq-balancer/control_private.h"
 #include "nfq-balancer/human.h"
 
-#define POLL_MS 100
+#define POLL_MICROSECONDS 100000
 
 struct watch {
 	bool decisions, events;
@@ -58,7 +58,8 @@ static bool room(struct client *client)
 	}
 	if (watch->left_out > 0) {
 		if (client->json)
-			reply_json(client, json_pack("{ss sI}", "type", "left_out", "lines", (json_int_t)watch->left_out));
+			reply_json(client,
+				   json_pack("{ss sI}", "type", "left_out", "lines", (json_int_t)watch->left_out));
 		else
 			reply(client, "... %" PRIu64 " lines left out: read faster, or filter\n", watch->left_out);
 		watch->left_out = 0;
@@ -119,7 +120,8 @@ static void event_to_all(struct control *control, int link, const char *subject,
 {
 	struct client *client;
 
-	LIST_FOREACH(client, &control->clients, entry) {
+	LIST_FOREACH(client, &control->clients, entry)
+	{
 		if (client->watch)
 			tell_event(client, link, subject, name, what);
 	}
@@ -201,7 +203,8 @@ static void look_at_worker(struct watcher *watcher, unsigned i)
 			watcher->missed++;
 			continue;
 		}
-		LIST_FOREACH(client, &watcher->control->clients, entry) {
+		LIST_FOREACH(client, &watcher->control->clients, entry)
+		{
 			if (client->watch)
 				tell_decision(client, &record);
 		}
@@ -247,7 +250,8 @@ static void look(evutil_socket_t fd, short what, void *data)
 	for (size_t i = 0; i < n_links; i++)
 		look_at_link(watcher, (int)i);
 	look_at_daemon(watcher);
-	LIST_FOREACH(client, &control->clients, entry) {
+	LIST_FOREACH(client, &control->clients, entry)
+	{
 		if (client->watch && watcher->missed)
 			tell_missed(client, watcher->missed);
 	}
@@ -260,7 +264,7 @@ static void look(evutil_socket_t fd, short what, void *data)
 
 static bool watcher_start(struct control *control)
 {
-	const struct timeval interval = { .tv_usec = POLL_MS * 1000 };
+	const struct timeval interval = { .tv_usec = POLL_MICROSECONDS };
 	const struct daemon *daemon = control->daemon;
 	struct watcher *watcher = calloc(1, sizeof(*watcher));
 

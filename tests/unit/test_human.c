@@ -115,8 +115,8 @@ static void test_columns(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_bytes),	 cmocka_unit_test(test_rate),	  cmocka_unit_test(test_tenths),
-		cmocka_unit_test(test_age),	 cmocka_unit_test(test_percent),  cmocka_unit_test(test_protocol),
+		cmocka_unit_test(test_bytes),	 cmocka_unit_test(test_rate),	 cmocka_unit_test(test_tenths),
+		cmocka_unit_test(test_age),	 cmocka_unit_test(test_percent), cmocka_unit_test(test_protocol),
 		cmocka_unit_test(test_endpoint), cmocka_unit_test(test_columns),
 	};
 
