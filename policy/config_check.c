@@ -113,11 +113,10 @@ static void check_names(struct parse *parse)
 		int link = config_link_by_name(config, group->name);
 
 		if (link >= 0 && group->name[0] != '\0')
-			parse_error(
-				parse, group->file, group->line,
-				"group \"%s\": a link has this name too (%s:%u), expected another: "
+			parse_error(parse, group->file, group->line,
+				    "group \"%s\": a link has this name too (%s:%u), expected another: "
 				    "rules could mean either",
-				group->name, config->links[link].file, config->links[link].line);
+				    group->name, config->links[link].file, config->links[link].line);
 		if (strcmp(group->name, "bypass") == 0)
 			parse_error(parse, group->file, group->line,
 				    "group \"bypass\": that name is an action, expected another");

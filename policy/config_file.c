@@ -110,10 +110,7 @@ static int on_include(cfg_t *cfg, cfg_opt_t *opt, int argc, const char **argv)
 	int result;
 
 	(void)opt;
-	if (argc != 1) {
-		cfg_error(cfg, "include: %d file names, expected one: include(\"more.conf\")", argc);
-		return -1;
-	}
+	(void)argc; /* one: text_prepare() looked */
 	path = parse_relative_path(current, current->file, argv[0]);
 	if (path == NULL)
 		return -1;
@@ -232,7 +229,6 @@ static const struct syntax_message {
 	{ "missing opening brace for section '%s'", "no '{' after the name of a", ", expected NAME { ... }" },
 	{ "missing title for section '%s'", "no name after", ", expected \"NAME\" { ... }" },
 	{ "missing parenthesis for function '%s'", "no '(' after", ", expected include(\"FILE\")" },
-	{ "syntax error in call of function '%s'", "wrong arguments of", ", expected include(\"FILE\")" },
 };
 
 /* Edits that turn `a` into `b` (Levenshtein), as far as words of our length need it */

@@ -219,6 +219,25 @@ static bool blank_block_comment(struct scan *scan)
 	return true;
 }
 
+/* A call at scan->at is ("FILE"): libconfuse (3.3) leaks the arguments of a wrong one */
+static bool check_call(const struct scan *scan)
+{
+	static const char space[] = " \t\r\n";
+	struct scan inner = *scan;
+
+	inner.at++;
+	inner.at += strspn(inner.at, space);
+	if (*inner.at == '"' || *inner.at == '\'') {
+		if (!skip_string(&inner))
+			return false;
+		inner.at += strspn(inner.at, space);
+		if (*inner.at == ')')
+			return true;
+	}
+	parse_error(scan->parse, scan->file, scan->line, "wrong arguments, expected include(\"FILE\")");
+	return false;
+}
+
 /* Remember where braces open: libconfuse takes the end of the file for all that are missing */
 static bool count_brace(struct scan *scan)
 {
@@ -250,6 +269,8 @@ bool text_prepare(struct parse *parse, const char *file, char *text, size_t leng
 				return false;
 		} else {
 			if (!check_byte(&scan, false) || !count_brace(&scan))
+				return false;
+			if (*scan.at == '(' && !check_call(&scan))
 				return false;
 			if (*scan.at++ == '\n')
 				scan.line++;

@@ -161,9 +161,9 @@ static void capacities(void **state)
 		const char *text;
 		uint64_t capacity;
 	} cases[] = {
-		{ "20Mbit", 20000000 }, { "2.5Gbit", 2500000000 }, { "512kbit", 512000 },
-		{ "9600", 9600 },	{ "1G", 1000000000 },	   { "10 Mbit/s", 10000000 },
-		{ "300bit", 300 },	{ "0.5M", 500000 },	   { "1.544Mbit", 1544000 },
+		{ "20Mbit", 20000000 },	  { "2.5Gbit", 2500000000 }, { "512kbit", 512000 }, { "9600", 9600 },
+		{ "1G", 1000000000 },	  { "10 Mbit/s", 10000000 }, { "300bit", 300 },	    { "0.5M", 500000 },
+		{ "1.544Mbit", 1544000 }, { "16k", 16000 },
 	};
 
 	(void)state;
@@ -290,6 +290,18 @@ static void rule_conditions(void **state)
 	config_free(config);
 }
 
+/* Names that /etc/services lacks on some systems or on all ("rdp") */
+static void service_names(void **state)
+{
+	struct config *config =
+		load_text(BASE "rule \"x\" { protocol = { tcp, udp }  use = \"a\"\n"
+			       "  destination-port = { rdp, submissions, \"domain-s\", \"wireguard\" } }\n" REST);
+
+	(void)state;
+	check_ports(config->rules[0].dports, config->rules[0].n_dports, "3389-3389 465-465 853-853 51820-51820 ");
+	config_free(config);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -297,7 +309,7 @@ int main(void)
 		cmocka_unit_test(defaults),	   cmocka_unit_test(top_keys),
 		cmocka_unit_test(capacities),	   cmocka_unit_test(links_of_both_families),
 		cmocka_unit_test(tiers),	   cmocka_unit_test(fallback_weights),
-		cmocka_unit_test(rule_conditions),
+		cmocka_unit_test(rule_conditions), cmocka_unit_test(service_names),
 	};
 
 	return cmocka_run_group_tests(tests, directory_enter, directory_leave);

@@ -117,6 +117,39 @@ static void wrong_wholes(void **state)
 	check_cases(cases, sizeof(cases) / sizeof(cases[0]));
 }
 
+/* Whatever condition the last rule has, it is no final rule */
+static void conditional_last_rules(void **state)
+{
+	static const char *const conditions[] = {
+		"protocol = tcp",
+		"destination-port = 80",
+		"source-port = 53",
+		"source = \"192.0.2.0/24\"",
+		"interface = \"br0\"",
+		"destination = \"2001:db8::/32\"",
+		"dscp = 8",
+		"mark = 1",
+		"from = lan",
+		"destination-port-file = \"list\"",
+		"from = router",
+	};
+
+	(void)state;
+	write_file("list", "80");
+	for (size_t i = 0; i < sizeof(conditions) / sizeof(conditions[0]); i++) {
+		char text[512];
+
+		print_message("  %s\n", conditions[i]);
+		snprintf(text, sizeof(text), "local = true\n" BASE "rule \"x\" { %s  use = \"all\" }\n", conditions[i]);
+		write_file("t.conf", text);
+		assert_null(
+			load_file("t.conf",
+				  "t.conf:6: no final rule: rule \"x\" is the last and has conditions, expected one "
+				  "without after it, such as rule \"rest\" { use = \"GROUP\" }\n",
+				  NULL));
+	}
+}
+
 static void too_many_links(void **state)
 {
 	FILE *file = fopen("t.conf", "w");
@@ -169,6 +202,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(wrong_wholes),
+		cmocka_unit_test(conditional_last_rules),
 		cmocka_unit_test(too_many_links),
 		cmocka_unit_test(odd_wholes),
 	};
