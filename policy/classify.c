@@ -1,59 +1,185 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * policy/classify.c - the rules that a flow can match, found without trying each
+ * policy/classify.c - the first rule that matches, found without trying each
  *
  * Theory of operation. For each field of a flow that rules state conditions on
  * (protocol, ports, addresses, ...) all possible values fall into classes: two
  * values are in one class when the same rules admit both. Compiling finds the
  * classes and keeps with each a bitmap of the rules that admit it. A look-up
- * finds the class of each field (a table, or a binary search for
- * addresses), and the bitmaps' intersection is the set of rules that match; its
- * lowest bit is the first rule (bit vectors after Lakshman & Stiliadis 1998, with
- * their words aggregated as by Baboescu & Varghese 2001).
+ * finds the class of each field (a table, or a binary search for addresses), and
+ * the bitmaps' intersection is the set of rules that match (bit vectors after
+ * Lakshman & Stiliadis 1998, with a summary of their words as by Baboescu &
+ * Varghese 2001).
  *
- * Bitmaps are sparse: rules that state nothing about a field are in all of its
- * classes, so they are kept once per field (`any`); of each class only the
- * words that are not zero are kept, found through a summary with one bit
- * for each word. Intersecting summaries first skips nearly all words.
+ * A rule that states nothing about a field is in all of its classes; such rules would
+ * fill the bitmaps. So rules are sorted by shape, that is by which fields they state:
+ * each shape has words of its own in the bitmaps, and only the bitmaps of its own
+ * fields are intersected there. These are sparse: only words that are not
+ * zero are kept, found through a summary with one bit for each word, and
+ * intersecting the summaries first skips nearly all of them. Within a shape, rules
+ * keep their order; the answer is the least of what the shapes find.
+ *
+ * Marks are arbitrary bits and masks, so they are tried on what the bitmaps find.
  */
 #include "policy/classify.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "policy/classify_private.h"
 
-/* ---- compiling: helpers are in classify_field.c ---- */
+#define SHAPE_KINDS (1u << FIELDS)
+#define NO_RULE UINT_MAX /* in rule_at: between the last rule of a shape and the next word */
 
-static bool compile_fields(struct classifier *classifier, const struct rule_config *rules)
+/* Rules that state the same fields, in words `begin` up to `end` of the bitmaps */
+struct shape {
+	unsigned begin, end;
+	unsigned first_rule;
+	unsigned n_fields;
+	uint8_t fields[FIELDS]; /* indices into classifier.fields */
+};
+
+struct classifier {
+	const struct rule_config *rules;
+	unsigned n_rules;
+	unsigned n_words; /* of a bitmap */
+	unsigned n_spans; /* of 64 words each */
+	unsigned n_fields; /* that rules state conditions on */
+	struct field fields[FIELDS];
+	unsigned n_shapes;
+	struct shape *shapes; /* by first rule */
+	unsigned *rule_at; /* rule index by position in the bitmaps */
+};
+
+/* ---- compiling ---- */
+
+static unsigned stated_fields(const struct rule_config *rule)
+{
+	unsigned stated = 0;
+
+	for (unsigned kind = 0; kind < FIELDS; kind++)
+		stated |= (unsigned)field_is_stated((enum field_kind)kind, rule) << kind;
+	return stated;
+}
+
+/* Rules of each shape, and the first of them */
+struct census {
+	unsigned n[SHAPE_KINDS];
+	unsigned first_rule[SHAPE_KINDS];
+	unsigned shape[SHAPE_KINDS]; /* index into classifier.shapes */
+	unsigned n_shapes;
+};
+
+static struct census take_census(const struct rule_config *rules, unsigned n_rules)
+{
+	struct census census = { .n_shapes = 0 };
+
+	for (unsigned i = 0; i < n_rules; i++) {
+		const unsigned stated = stated_fields(&rules[i]);
+
+		if (census.n[stated]++)
+			continue;
+		census.first_rule[stated] = i;
+		census.shape[stated] = census.n_shapes++;
+	}
+	return census;
+}
+
+static void make_shapes(struct classifier *classifier, const struct census *census)
+{
+	for (unsigned stated = 0; stated < SHAPE_KINDS; stated++) {
+		if (!census->n[stated])
+			continue;
+		classifier->shapes[census->shape[stated]] = (struct shape){
+			.end = words_for(census->n[stated]), /* its size, so far */
+			.first_rule = census->first_rule[stated],
+		};
+	}
+	for (unsigned i = 0; i < classifier->n_shapes; i++) {
+		struct shape *shape = &classifier->shapes[i];
+
+		shape->begin = classifier->n_words;
+		shape->end += shape->begin;
+		classifier->n_words = shape->end;
+	}
+	classifier->n_spans = words_for(classifier->n_words);
+}
+
+/* Where each rule stands in the bitmaps: position by rule, and back in rule_at */
+static unsigned *place_rules(struct classifier *classifier, const struct census *census)
+{
+	const size_t n_positions = (size_t)classifier->n_words * 64;
+	unsigned placed[SHAPE_KINDS] = { 0 };
+	unsigned *position = calloc(classifier->n_rules, sizeof(*position));
+
+	classifier->rule_at = calloc(n_positions, sizeof(*classifier->rule_at));
+	if (!position || !classifier->rule_at) {
+		free(position);
+		return NULL;
+	}
+	for (size_t i = 0; i < n_positions; i++)
+		classifier->rule_at[i] = NO_RULE;
+	for (unsigned i = 0; i < classifier->n_rules; i++) {
+		const unsigned stated = stated_fields(&classifier->rules[i]);
+		const struct shape *shape = &classifier->shapes[census->shape[stated]];
+
+		position[i] = shape->begin * 64 + placed[stated]++;
+		classifier->rule_at[position[i]] = i;
+	}
+	return position;
+}
+
+static bool compile_fields(struct classifier *classifier, const struct census *census, const unsigned *position)
 {
 	for (unsigned kind = 0; kind < FIELDS; kind++) {
-		struct field *field = &classifier->fields[classifier->n_fields];
+		const unsigned index = classifier->n_fields;
 		bool used = false;
 
-		for (size_t i = 0; i < classifier->n_rules; i++)
-			used |= field_is_stated((enum field_kind)kind, &rules[i]);
+		for (unsigned stated = 0; stated < SHAPE_KINDS; stated++) {
+			struct shape *shape = &classifier->shapes[census->shape[stated]];
+
+			if (!census->n[stated] || !(stated >> kind & 1))
+				continue;
+			shape->fields[shape->n_fields++] = (uint8_t)index;
+			used = true;
+		}
 		if (!used)
 			continue;
 		classifier->n_fields++;
-		if (!field_compile(field, (enum field_kind)kind, rules, classifier->n_rules))
+		if (!field_compile(&classifier->fields[index], (enum field_kind)kind, classifier->rules,
+				   classifier->n_rules, position, classifier->n_words))
 			return false;
 	}
 	return true;
+}
+
+static bool compile(struct classifier *classifier)
+{
+	const struct census census = take_census(classifier->rules, classifier->n_rules);
+	unsigned *position;
+	bool ok;
+
+	classifier->n_shapes = census.n_shapes;
+	classifier->shapes = calloc(census.n_shapes, sizeof(*classifier->shapes));
+	if (!classifier->shapes)
+		return false;
+	make_shapes(classifier, &census);
+	position = place_rules(classifier, &census);
+	ok = position && compile_fields(classifier, &census, position);
+	free(position);
+	return ok;
 }
 
 struct classifier *classifier_new(const struct rule_config *rules, size_t n)
 {
 	struct classifier *classifier = calloc(1, sizeof(*classifier));
 
-	static_assert(FIELDS == CLASSIFIER_FIELDS, "a class for each field");
 	if (!classifier)
 		return NULL;
+	classifier->rules = rules;
 	classifier->n_rules = (unsigned)n;
-	classifier->n_words = words_for(n);
-	classifier->n_spans = words_for(classifier->n_words);
-	if (!compile_fields(classifier, rules)) {
+	if (!compile(classifier)) {
 		classifier_free(classifier);
 		return NULL;
 	}
@@ -66,89 +192,96 @@ void classifier_free(struct classifier *classifier)
 		return;
 	for (unsigned i = 0; i < classifier->n_fields; i++)
 		field_free(&classifier->fields[i]);
+	free(classifier->shapes);
+	free(classifier->rule_at);
 	free(classifier);
 }
 
 /* ---- look-up ---- */
 
-struct classified classify(const struct classifier *classifier, const struct flow *flow, const struct flow_meta *meta)
-{
-	struct classified classified = { .classifier = classifier };
+struct lookup {
+	const struct classifier *classifier;
+	const struct flow_meta *meta;
+	const struct span *spans[FIELDS]; /* of the flow's class in each field */
+	unsigned best; /* first rule that matches, so far */
+};
 
-	for (unsigned i = 0; i < classifier->n_fields; i++)
-		classified.class[i] = field_class(&classifier->fields[i], flow, meta);
-	return classified;
+bool classifier_marks_hold(const struct rule_config *rule, const struct flow_meta *meta)
+{
+	for (size_t i = 0; i < rule->n_marks; i++) {
+		if ((meta->mark & rule->marks[i].mask) == rule->marks[i].value)
+			return true;
+	}
+	return !rule->n_marks;
 }
 
-static const struct span *span_of(const struct field *field, uint32_t class, unsigned n_spans, unsigned span)
+/* Words of this span that belong to the shape */
+static uint64_t shape_words(const struct shape *shape, unsigned span)
 {
-	return &field->spans[(size_t) class * n_spans + span];
-}
-
-/* Which of 64 words can hold a rule that matches */
-static uint64_t summary(const struct classified *classified, unsigned span)
-{
-	const struct classifier *classifier = classified->classifier;
+	const unsigned first = span * 64;
 	uint64_t words = ~UINT64_C(0);
 
-	for (unsigned i = 0; i < classifier->n_fields; i++) {
-		const struct field *field = &classifier->fields[i];
-
-		words &= field->any_summary[span] |
-			 span_of(field, classified->class[i], classifier -> n_spans, span)->present;
-	}
+	if (shape->begin > first)
+		words &= ~UINT64_C(0) << (shape->begin - first);
+	if (shape->end < first + 64)
+		words &= ~(~UINT64_C(0) << (shape->end - first));
 	return words;
 }
 
-static uint64_t class_word(const struct field *field, const struct span *span, unsigned bit)
+/* Finds the first rule in one word of the shape, and returns whether to look no further */
+static bool word_first(struct lookup *lookup, const struct shape *shape, unsigned word)
 {
-	const uint64_t mask = UINT64_C(1) << bit;
+	const struct classifier *classifier = lookup->classifier;
+	uint64_t positions = ~UINT64_C(0);
 
-	if (!(span->present & mask))
-		return 0;
-	return field->packed[span->first + (unsigned)__builtin_popcountll(span->present & (mask - 1))];
-}
+	for (unsigned i = 0; i < shape->n_fields; i++) {
+		const unsigned field = shape->fields[i];
 
-/* Which of 64 rules match */
-static uint64_t matching(const struct classified *classified, unsigned word)
-{
-	const struct classifier *classifier = classified->classifier;
-	const unsigned last_bits = classifier->n_rules % 64;
-	uint64_t rules = ~UINT64_C(0);
-
-	if (word + 1 == classifier->n_words && last_bits)
-		rules = (UINT64_C(1) << last_bits) - 1;
-	for (unsigned i = 0; i < classifier->n_fields; i++) {
-		const struct field *field = &classifier->fields[i];
-		const struct span *span = span_of(field, classified->class[i], classifier -> n_spans, word / 64);
-
-		rules &= field->any[word] | class_word(field, span, word % 64);
+		positions &= span_word(&classifier->fields[field], &lookup->spans[field][word / 64], word % 64);
 	}
-	return rules;
-}
+	for (; positions; positions &= positions - 1) {
+		const unsigned rule = classifier->rule_at[word * 64 + (unsigned)__builtin_ctzll(positions)];
 
-unsigned classified_next(const struct classified *classified, unsigned from)
-{
-	const struct classifier *classifier = classified->classifier;
-	const unsigned first_word = from / 64;
-
-	for (unsigned span = first_word / 64; span < classifier->n_spans; span++) {
-		uint64_t words = summary(classified, span);
-
-		if (span == first_word / 64)
-			words &= ~UINT64_C(0) << first_word % 64;
-		for (; words; words &= words - 1) {
-			const unsigned word = span * 64 + (unsigned)__builtin_ctzll(words);
-			uint64_t rules;
-
-			if (word >= classifier->n_words)
-				return classifier->n_rules;
-			rules = matching(classified, word);
-			if (word == first_word)
-				rules &= ~UINT64_C(0) << from % 64;
-			if (rules)
-				return word * 64 + (unsigned)__builtin_ctzll(rules);
+		if (rule >= lookup->best)
+			return true;
+		if (classifier_marks_hold(&classifier->rules[rule], lookup->meta)) {
+			lookup->best = rule;
+			return true;
 		}
 	}
-	return classifier->n_rules;
+	return false;
+}
+
+static void shape_first(struct lookup *lookup, const struct shape *shape)
+{
+	for (unsigned span = shape->begin / 64; span * 64 < shape->end; span++) {
+		uint64_t words = shape_words(shape, span);
+
+		for (unsigned i = 0; i < shape->n_fields; i++)
+			words &= lookup->spans[shape->fields[i]][span].present;
+		for (; words; words &= words - 1) {
+			if (word_first(lookup, shape, span * 64 + (unsigned)__builtin_ctzll(words)))
+				return;
+		}
+	}
+}
+
+unsigned classifier_first(const struct classifier *classifier, const struct flow *flow, const struct flow_meta *meta)
+{
+	struct lookup lookup;
+
+	lookup.classifier = classifier;
+	lookup.meta = meta;
+	lookup.best = classifier->n_rules;
+	for (unsigned i = 0; i < classifier->n_fields; i++) {
+		const struct field *field = &classifier->fields[i];
+
+		lookup.spans[i] = &field->spans[(size_t)field_class(field, flow, meta) * classifier->n_spans];
+	}
+	for (unsigned i = 0; i < classifier->n_shapes; i++) {
+		if (classifier->shapes[i].first_rule >= lookup.best)
+			break;
+		shape_first(&lookup, &classifier->shapes[i]);
+	}
+	return lookup.best;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * policy/classify.h - the rules that a flow can match, found without trying each
+ * policy/classify.h - the first rule that matches, found without trying each
  *
  * Private to policy/. The time of a look-up hardly depends on the number of rules.
  */
@@ -12,21 +12,14 @@
 
 struct classifier;
 
-/* Reads `rules` now and never again. NULL: out of memory. */
+/* `rules` must stay as they are until classifier_free(). NULL: out of memory. */
 struct classifier *classifier_new(const struct rule_config *rules, size_t n);
 void classifier_free(struct classifier *classifier);
 
-#define CLASSIFIER_FIELDS 8
+/* Index of the first rule that matches, or the number of rules */
+unsigned classifier_first(const struct classifier *classifier, const struct flow *flow, const struct flow_meta *meta);
 
-/* What the fields of one flow mean to the rules */
-struct classified {
-	const struct classifier *classifier;
-	uint32_t class[CLASSIFIER_FIELDS];
-};
-
-struct classified classify(const struct classifier *classifier, const struct flow *flow, const struct flow_meta *meta);
-
-/* First rule from `from` on all of whose conditions hold, marks aside; the number of rules when there is none */
-unsigned classified_next(const struct classified *classified, unsigned from);
+/* Any of the rule's marks; true when it states none */
+bool classifier_marks_hold(const struct rule_config *rule, const struct flow_meta *meta);
 
 #endif

@@ -84,7 +84,7 @@ uint32_t field_class(const struct field *field, const struct flow *flow, const s
 
 struct edge {
 	struct key at;
-	unsigned rule;
+	unsigned bit; /* of the rule, in the bitmaps */
 	bool begins;
 };
 
@@ -93,29 +93,29 @@ struct edges {
 	size_t n;
 };
 
-static void add_edge(struct edges *edges, struct key at, unsigned rule, bool begins)
+static void add_edge(struct edges *edges, struct key at, unsigned bit, bool begins)
 {
 	if (edges->edge)
-		edges->edge[edges->n] = (struct edge){ .at = at, .rule = rule, .begins = begins };
+		edges->edge[edges->n] = (struct edge){ .at = at, .bit = bit, .begins = begins };
 	edges->n++;
 }
 
-static void add_range(struct edges *edges, unsigned rule, uint64_t first, uint64_t last)
+static void add_range(struct edges *edges, unsigned bit, uint64_t first, uint64_t last)
 {
-	add_edge(edges, (struct key){ .low = first }, rule, true);
-	add_edge(edges, (struct key){ .low = last + 1 }, rule, false);
+	add_edge(edges, (struct key){ .low = first }, bit, true);
+	add_edge(edges, (struct key){ .low = last + 1 }, bit, false);
 }
 
-static void add_net(struct edges *edges, unsigned rule, const struct flow_net *net)
+static void add_net(struct edges *edges, unsigned bit, const struct flow_net *net)
 {
 	const struct key first = addr_key(&net->addr, net->family);
 	struct key end = first;
 
 	if (net->family == 4) {
-		add_range(edges, rule, first.low, first.low + ((uint64_t)UINT32_MAX >> (net->bits - 96)));
+		add_range(edges, bit, first.low, first.low + ((uint64_t)UINT32_MAX >> (net->bits - 96)));
 		return;
 	}
-	add_edge(edges, first, rule, true);
+	add_edge(edges, first, bit, true);
 	if (net->bits > 64) {
 		end.low += UINT64_C(1) << (128 - net->bits);
 		end.high += end.low == 0;
@@ -124,50 +124,50 @@ static void add_net(struct edges *edges, unsigned rule, const struct flow_net *n
 		end.high += UINT64_C(1) << (64 - net->bits);
 	}
 	if (end.high || end.low) /* else the network ends with the last address */
-		add_edge(edges, end, rule, false);
+		add_edge(edges, end, bit, false);
 }
 
-static void add_nets(struct edges *edges, unsigned rule, unsigned family, const struct flow_net *nets, size_t n)
+static void add_nets(struct edges *edges, unsigned bit, unsigned family, const struct flow_net *nets, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		if (nets[i].family == family)
-			add_net(edges, rule, &nets[i]);
+			add_net(edges, bit, &nets[i]);
 	}
 }
 
 static void add_rule(struct edges *edges, enum field_kind kind, unsigned family, const struct rule_config *rule,
-		     unsigned index)
+		     unsigned bit)
 {
 	switch (kind) {
 	case FIELD_PROTOCOL:
 		for (size_t i = 0; i < rule->n_protocols; i++)
-			add_range(edges, index, rule->protocols[i], rule->protocols[i]);
+			add_range(edges, bit, rule->protocols[i], rule->protocols[i]);
 		break;
 	case FIELD_DPORT:
 		for (size_t i = 0; i < rule->n_dports; i++)
-			add_range(edges, index, rule->dports[i].first, rule->dports[i].last);
+			add_range(edges, bit, rule->dports[i].first, rule->dports[i].last);
 		break;
 	case FIELD_SPORT:
 		for (size_t i = 0; i < rule->n_sports; i++)
-			add_range(edges, index, rule->sports[i].first, rule->sports[i].last);
+			add_range(edges, bit, rule->sports[i].first, rule->sports[i].last);
 		break;
 	case FIELD_SOURCE:
-		add_nets(edges, index, family, rule->sources, rule->n_sources);
+		add_nets(edges, bit, family, rule->sources, rule->n_sources);
 		break;
 	case FIELD_DESTINATION:
-		add_nets(edges, index, family, rule->destinations, rule->n_destinations);
+		add_nets(edges, bit, family, rule->destinations, rule->n_destinations);
 		break;
 	case FIELD_IFACE:
 		for (size_t i = 0; i < rule->n_ifaces; i++)
-			add_range(edges, index, rule->ifaces[i], rule->ifaces[i]);
+			add_range(edges, bit, rule->ifaces[i], rule->ifaces[i]);
 		break;
 	case FIELD_DSCP:
 		for (size_t i = 0; i < rule->n_dscps; i++)
-			add_range(edges, index, rule->dscps[i], rule->dscps[i]);
+			add_range(edges, bit, rule->dscps[i], rule->dscps[i]);
 		break;
 	case FIELD_ORIGIN:
 		if (rule->from_router != rule->from_lan) /* both: nobody */
-			add_range(edges, index, rule->from_router, rule->from_router);
+			add_range(edges, bit, rule->from_router, rule->from_router);
 		break;
 	case FIELDS:
 		break;
@@ -199,19 +199,24 @@ static int compare_edges(const void *a, const void *b)
 	return key_less(left->at, right->at) ? -1 : 1;
 }
 
+/* Bit of each rule in the bitmaps, and what the rules say */
+struct placed_rules {
+	const struct rule_config *rules;
+	size_t n;
+	const unsigned *position;
+};
+
 /* All edges of one family, in order. False: out of memory. */
-static bool collect_edges(struct edges *edges, enum field_kind kind, unsigned family, const struct rule_config *rules,
-			  size_t n_rules)
+static bool collect_edges(struct edges *edges, enum field_kind kind, unsigned family, const struct placed_rules *rules)
 {
-	edges->n = 0;
-	for (size_t i = 0; i < n_rules; i++)
-		add_rule(edges, kind, family, &rules[i], (unsigned)i);
+	for (size_t i = 0; i < rules->n; i++)
+		add_rule(edges, kind, family, &rules->rules[i], rules->position[i]);
 	edges->edge = calloc(edges->n + 1, sizeof(*edges->edge));
 	if (!edges->edge)
 		return false;
 	edges->n = 0;
-	for (size_t i = 0; i < n_rules; i++)
-		add_rule(edges, kind, family, &rules[i], (unsigned)i);
+	for (size_t i = 0; i < rules->n; i++)
+		add_rule(edges, kind, family, &rules->rules[i], rules->position[i]);
 	qsort(edges->edge, edges->n, sizeof(*edges->edge), compare_edges);
 	return true;
 }
@@ -222,7 +227,7 @@ static bool collect_edges(struct edges *edges, enum field_kind kind, unsigned fa
 struct sweep {
 	struct field *field;
 	unsigned n_words, n_spans;
-	uint32_t *count; /* conditions of each rule that admit the value at hand: several may overlap */
+	uint32_t *count; /* by bit: conditions of the rule that admit the value at hand; several may overlap */
 	uint64_t *bits; /* rules whose count is not 0 */
 	uint32_t n_classes;
 	size_t n_packed, packed_room;
@@ -240,14 +245,7 @@ static bool class_is(const struct sweep *sweep, uint32_t class)
 	const struct span *spans = class_spans(sweep, class);
 
 	for (unsigned word = 0; word < sweep->n_words; word++) {
-		const struct span *span = &spans[word / 64];
-		const uint64_t mask = UINT64_C(1) << word % 64;
-		uint64_t kept = 0;
-
-		if (span->present & mask)
-			kept = sweep->field->packed[span->first +
-						    (unsigned)__builtin_popcountll(span->present & (mask - 1))];
-		if (kept != sweep->bits[word])
+		if (span_word(sweep->field, &spans[word / 64], word % 64) != sweep->bits[word])
 			return false;
 	}
 	return true;
@@ -312,12 +310,12 @@ static bool class_find(struct sweep *sweep, uint32_t *class)
 
 static void toggle(struct sweep *sweep, const struct edge *edge)
 {
-	const uint64_t bit = UINT64_C(1) << edge->rule % 64;
+	const uint64_t mask = UINT64_C(1) << edge->bit % 64;
 
-	if (edge->begins && sweep->count[edge->rule]++ == 0)
-		sweep->bits[edge->rule / 64] |= bit;
-	else if (!edge->begins && --sweep->count[edge->rule] == 0)
-		sweep->bits[edge->rule / 64] &= ~bit;
+	if (edge->begins && sweep->count[edge->bit]++ == 0)
+		sweep->bits[edge->bit / 64] |= mask;
+	else if (!edge->begins && --sweep->count[edge->bit] == 0)
+		sweep->bits[edge->bit / 64] &= ~mask;
 }
 
 static bool sweep_edges(struct sweep *sweep, struct steps *steps, const struct edges *edges)
@@ -348,7 +346,7 @@ static void sweep_end(struct sweep *sweep)
 	free(sweep->index);
 }
 
-static bool sweep_begin(struct sweep *sweep, size_t n_rules, size_t n_edges)
+static bool sweep_begin(struct sweep *sweep, unsigned n_words, size_t n_edges)
 {
 	size_t room = 4;
 	uint32_t empty;
@@ -356,33 +354,16 @@ static bool sweep_begin(struct sweep *sweep, size_t n_rules, size_t n_edges)
 	while (room < 2 * (n_edges + 1))
 		room *= 2;
 	sweep->index_mask = room - 1;
-	sweep->n_words = words_for(n_rules);
-	sweep->n_spans = words_for(sweep->n_words);
-	sweep->count = calloc(n_rules, sizeof(*sweep->count));
-	sweep->bits = calloc(sweep->n_words, sizeof(*sweep->bits));
+	sweep->n_words = n_words;
+	sweep->n_spans = words_for(n_words);
+	sweep->count = calloc((size_t)n_words * 64, sizeof(*sweep->count));
+	sweep->bits = calloc(n_words, sizeof(*sweep->bits));
 	sweep->index = calloc(room, sizeof(*sweep->index));
 	sweep->field->spans = calloc((n_edges + 1) * sweep->n_spans, sizeof(*sweep->field->spans));
 	return sweep->count && sweep->bits && sweep->index && sweep->field->spans && class_find(sweep, &empty);
 }
 
 /* ---- one field ---- */
-
-static bool compile_any(struct field *field, const struct rule_config *rules, size_t n_rules)
-{
-	const unsigned n_words = words_for(n_rules);
-
-	field->any = calloc(n_words, sizeof(*field->any));
-	field->any_summary = calloc(words_for(n_words), sizeof(*field->any_summary));
-	if (!field->any || !field->any_summary)
-		return false;
-	for (size_t i = 0; i < n_rules; i++) {
-		if (field_is_stated(field->kind, &rules[i]))
-			continue;
-		field->any[i / 64] |= UINT64_C(1) << i % 64;
-		field->any_summary[i / 4096] |= UINT64_C(1) << i / 64 % 64;
-	}
-	return true;
-}
 
 static bool compile_table(struct field *field)
 {
@@ -402,19 +383,21 @@ static bool compile_table(struct field *field)
 	return true;
 }
 
-bool field_compile(struct field *field, enum field_kind kind, const struct rule_config *rules, size_t n_rules)
+bool field_compile(struct field *field, enum field_kind kind, const struct rule_config *rules, size_t n_rules,
+		   const unsigned *position, unsigned n_words)
 {
-	struct sweep sweep = { .field = field };
+	const struct placed_rules placed = { .rules = rules, .n = n_rules, .position = position };
 	struct edges edges4 = { .edge = NULL }, edges6 = { .edge = NULL };
+	struct sweep sweep = { .field = field };
 	bool ok;
 
 	field->kind = kind;
-	ok = collect_edges(&edges4, kind, 4, rules, n_rules);
+	ok = collect_edges(&edges4, kind, 4, &placed);
 	if (ok && !table_size[kind])
-		ok = collect_edges(&edges6, kind, 6, rules, n_rules);
-	ok = ok && sweep_begin(&sweep, n_rules, edges4.n + edges6.n) &&
+		ok = collect_edges(&edges6, kind, 6, &placed);
+	ok = ok && sweep_begin(&sweep, n_words, edges4.n + edges6.n) &&
 	     sweep_edges(&sweep, &field->steps[0], &edges4) && sweep_edges(&sweep, &field->steps[1], &edges6) &&
-	     compile_any(field, rules, n_rules) && compile_table(field);
+	     compile_table(field);
 	sweep_end(&sweep);
 	free(edges4.edge);
 	free(edges6.edge);
@@ -426,8 +409,6 @@ void field_free(struct field *field)
 	free(field->steps[0].step);
 	free(field->steps[1].step);
 	free(field->table);
-	free(field->any);
-	free(field->any_summary);
 	free(field->spans);
 	free(field->packed);
 }

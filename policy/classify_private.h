@@ -5,7 +5,8 @@
 #ifndef POLICY_CLASSIFY_PRIVATE_H
 #define POLICY_CLASSIFY_PRIVATE_H
 
-#include "policy/classify.h"
+#include "policy/config.h"
+#include "policy/flow.h"
 
 enum field_kind {
 	FIELD_PROTOCOL,
@@ -46,18 +47,8 @@ struct field {
 	enum field_kind kind;
 	struct steps steps[2]; /* addresses: IPv4 and IPv6; others: the first only */
 	uint32_t *table; /* class by value, for all but addresses */
-	uint64_t *any; /* rules that state nothing about this field */
-	uint64_t *any_summary; /* words of `any` that are not zero */
-	struct span *spans; /* by class, n_spans each */
+	struct span *spans; /* by class, one for each 64 words of a bitmap */
 	uint64_t *packed;
-};
-
-struct classifier {
-	unsigned n_rules;
-	unsigned n_words; /* of a bitmap with one bit for each rule */
-	unsigned n_spans; /* of a bitmap with one bit for each word */
-	unsigned n_fields; /* that rules state conditions on */
-	struct field fields[FIELDS];
 };
 
 static inline unsigned words_for(size_t bits)
@@ -65,10 +56,22 @@ static inline unsigned words_for(size_t bits)
 	return (unsigned)((bits + 63) / 64);
 }
 
+/* The word of a bitmap that stands in this span at `bit` */
+static inline uint64_t span_word(const struct field *field, const struct span *span, unsigned bit)
+{
+	const uint64_t mask = UINT64_C(1) << bit;
+
+	if (!(span->present & mask))
+		return 0;
+	return field->packed[span->first + (unsigned)__builtin_popcountll(span->present & (mask - 1))];
+}
+
 bool field_is_stated(enum field_kind kind, const struct rule_config *rule);
 
-/* False: out of memory; field_free() is due all the same */
-bool field_compile(struct field *field, enum field_kind kind, const struct rule_config *rules, size_t n_rules);
+/* Rule i is bit position[i] of the bitmaps, which have `n_words` words.
+ * False: out of memory; field_free() is due all the same. */
+bool field_compile(struct field *field, enum field_kind kind, const struct rule_config *rules, size_t n_rules,
+		   const unsigned *position, unsigned n_words);
 void field_free(struct field *field);
 
 uint32_t field_class(const struct field *field, const struct flow *flow, const struct flow_meta *meta);

@@ -84,11 +84,7 @@ static bool dscp_holds(const struct rule_config *rule, const struct flow *flow, 
 static bool mark_holds(const struct rule_config *rule, const struct flow *flow, const struct flow_meta *meta)
 {
 	(void)flow;
-	for (size_t i = 0; i < rule->n_marks; i++) {
-		if ((meta->mark & rule->marks[i].mask) == rule->marks[i].value)
-			return true;
-	}
-	return !rule->n_marks;
+	return classifier_marks_hold(rule, meta);
 }
 
 static bool router_holds(const struct rule_config *rule, const struct flow *flow, const struct flow_meta *meta)
@@ -132,14 +128,10 @@ const char *policy_mismatch(const struct policy *policy, unsigned index, const s
 	return NULL;
 }
 
-/* The classifier knows every condition but the marks, which are tried on what it finds */
 unsigned policy_match(const struct policy *policy, const struct flow *flow, const struct flow_meta *meta)
 {
-	const struct classified classified = classify(policy->classifier, flow, meta);
-	unsigned index = classified_next(&classified, 0);
+	const unsigned index = classifier_first(policy->classifier, flow, meta);
 
-	while (index < policy->config->n_rules && !mark_holds(&policy->config->rules[index], flow, meta))
-		index = classified_next(&classified, index + 1);
 	assert(index < policy->config->n_rules); /* the last rule matches all */
 	return index;
 }
