@@ -182,6 +182,12 @@ nft_commit() {
 	emit "		ct mark & $mask != { 0, $waiting } goto known"
 	emit "		goto settle_main"
 	emit "	}"
+	# Here and not by an ip rule alone: the kernel answers one in two seconds of
+	# those, and a client's second refused connection would wait for its timeout
+	emit "	chain commit_reject {"
+	emit "		meta l4proto tcp reject with tcp reset"
+	emit "		reject with icmpx type admin-prohibited"
+	emit "	}"
 	emit "	chain commit_waiting {"
 	emit "		ct mark & $mask != { 0, $waiting } goto known"
 	if [ "$fallback" = yes ]; then
@@ -201,7 +207,7 @@ nft_commits_map() {
 		link_use "$id"
 		printf '%s : goto commit_%s, ' "$l_mark" "$id"
 	done
-	emit "$waiting : goto commit_waiting, $main : goto commit_main }"
+	emit "$waiting : goto commit_waiting, $main : goto commit_main, $reject : goto commit_reject }"
 	emit "	}"
 }
 
