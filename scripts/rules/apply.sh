@@ -182,6 +182,7 @@ put_back() {
 	mv -f "$work/state.old" "$state"
 	whole=$state
 	state=$work/state.new
+	rm -f "$work/links"
 	groups_reset
 	names_reset
 	sysctls_reset
