@@ -328,7 +328,7 @@ __attribute__((format(printf, 2, 0))) static void on_syntax_error(cfg_t *cfg, co
 /* Report a file that cannot be read: the first one, or one that `current->file` includes */
 static void unreadable(const cfg_t *cfg, const char *path)
 {
-	const char *why = strerror(errno);
+	const char *why = parse_file_trouble();
 
 	if (current->file != NULL)
 		parse_error(current, current->file, (unsigned)cfg->line, "include \"%s\": %s", path, why);

@@ -82,8 +82,10 @@ char *parse_strdup(struct parse *parse, const char *text);
 /* ---- files (config_text.c) ---- */
 
 /* Read a whole file, add it to config.files and config.checksum. Returns its bytes and
- * a final NUL, or NULL and errno (0: `why` holds the reason). `*file` is the interned name. */
+ * a final NUL, or NULL. `*file` is the interned name. */
 char *parse_read_file(struct parse *parse, const char *path, size_t *length, const char **file);
+/* Why parse_read_file() just returned NULL */
+const char *parse_file_trouble(void);
 /* Path of `name` as written in `file`: relative paths start at that file's directory */
 char *parse_relative_path(struct parse *parse, const char *file, const char *name);
 /* Make `text` ready for libconfuse, in place: comments become spaces. Returns false after

@@ -2,7 +2,6 @@
 /*
  * policy/config_ports.c - ports of a rule: numbers, ranges, service names, files of them
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -117,7 +116,7 @@ static void file_add(struct ports *ports, const char *key, const struct value *v
 	text = parse_read_file(ports->parse, path, &length, &file);
 	if (text == NULL)
 		parse_error(ports->parse, value->file, value->line, "%s \"%s\": %s, expected a readable file of ports",
-			    key, path, strerror(errno));
+			    key, path, parse_file_trouble());
 	else
 		file_tokens(ports, file, text, text + length, key);
 	free(text);

@@ -8,14 +8,17 @@
  * stay, and the rest is refused with its line before libconfuse sees it.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "policy/config_parse.h"
 
 #define MAX_BRACES 8 /* a list within a tier within a group is three */
-#define FILE_MAX (1u << 20) /* no configuration or port list is longer; /dev/zero is */
+#define FILE_MAX (1u << 20) /* no configuration or port list is longer */
 
 /* FNV-1a: only has to tell that a file changed */
 static uint64_t checksum_add(uint64_t sum, const char *bytes, size_t length)
@@ -25,6 +28,27 @@ static uint64_t checksum_add(uint64_t sum, const char *bytes, size_t length)
 	for (size_t i = 0; i < length; i++)
 		sum = (sum ^ (unsigned char)bytes[i]) * UINT64_C(0x100000001b3);
 	return sum;
+}
+
+/* Open a file without ever waiting for it, as a pipe would make us; errno 0: it is no regular file */
+static FILE *open_regular(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	struct stat status;
+	FILE *stream;
+
+	if (fd < 0)
+		return NULL;
+	if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) && (stream = fdopen(fd, "r")) != NULL)
+		return stream;
+	close(fd);
+	errno = 0;
+	return NULL;
+}
+
+const char *parse_file_trouble(void)
+{
+	return errno == 0 ? "not a regular file" : strerror(errno);
 }
 
 /* All bytes of a stream and a NUL; NULL and errno on trouble */
@@ -83,7 +107,7 @@ char *parse_read_file(struct parse *parse, const char *path, size_t *length, con
 {
 	size_t known = parse->config->n_files;
 	char *bytes;
-	FILE *stream = fopen(path, "re");
+	FILE *stream = open_regular(path);
 	int error;
 
 	if (stream == NULL)
@@ -112,7 +136,7 @@ uint64_t config_files_checksum(const struct config *config)
 	uint64_t sum = 0;
 
 	for (size_t i = 0; i < config->n_files; i++) {
-		FILE *stream = fopen(config->files[i], "re");
+		FILE *stream = open_regular(config->files[i]);
 		size_t length = 0;
 		char *bytes = stream == NULL ? NULL : read_all(stream, &length);
 

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Errors of the grammar: the first one alone, with its file and line */
+#include <sys/stat.h>
+
 #include "config_util.h"
 
 static const struct bad_case cases[] = {
@@ -96,8 +98,12 @@ static void files(void **state)
 {
 	(void)state;
 	assert_null(load_file("absent.conf", "absent.conf: No such file or directory\n", NULL));
-	assert_null(load_file(".", ".: Is a directory\n", NULL));
-	assert_null(load_file("/dev/zero", "/dev/zero: File too large\n", NULL));
+	assert_null(load_file(".", ".: not a regular file\n", NULL));
+	assert_null(load_file("/dev/zero", "/dev/zero: not a regular file\n", NULL));
+	assert_int_equal(mkfifo("pipe", 0600), 0);
+	assert_null(load_file("pipe", "pipe: not a regular file\n", NULL));
+	assert_int_equal(truncate("t.conf", 2 << 20), 0);
+	assert_null(load_file("t.conf", "t.conf: File too large\n", NULL));
 }
 
 int main(void)
