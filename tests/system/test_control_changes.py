@@ -94,6 +94,13 @@ def test_carrier_loss_shows(world):
     assert any(trouble.startswith("link link1: down") for trouble in answer["troubles"])
 
 
+def test_rules_gone_shows(world):
+    world.balancer.rules("stop")
+    reply = world.balancer.control("status")
+    assert reply[0].startswith("WARN  ") and "rules not active" in reply[0]
+    assert "nfq-balancer-rules start" in reply[1]
+
+
 def test_set_scheduler(world):
     """hash: one client and one server stay together; wrr: they take turns."""
     balancer = world.balancer

@@ -28,6 +28,18 @@ def make_world_once():
         yield world
 
 
+@pytest.fixture(scope="module", name="quiet", autouse=True)
+def clients_that_say_nothing():
+    """Another daemon, with two silent clients from the first test on: their time runs while the others do."""
+    with lab.world(links=2) as world:
+        world.balancer.configure(world.links)
+        world.balancer.start()
+        with Speaker(world.balancer, timeout=60) as watching, Speaker(world.balancer, timeout=60) as idle:
+            watching.say("watch events")
+            assert watching.line() == "watching events"
+            yield world.balancer, idle, watching
+
+
 @pytest.fixture(name="balancer")
 def balancer_of_world(world):
     return world.balancer
@@ -47,7 +59,9 @@ class Observer(Speaker):
     """One client that stays, and asks how many others there are."""
 
     def alone(self, others=0):
-        """Wait until the daemon has let go of everybody but so many others; it accepts them in order."""
+        """Wait until the daemon has let go of everybody but so many others."""
+        self.balancer.control("show groups")  # clients are accepted in order: all earlier ones are known by now
+
         def clients():
             return json.loads(self.ask("json show stats")[0])["stats"]["control"]["clients"]
 
@@ -265,6 +279,32 @@ def test_no_socket_in_the_way(make_world):
     assert open(path, encoding="utf-8").read() == "data"
 
 
+def test_out_of_descriptors(make_world):
+    """Few descriptors: some clients are served, the rest wait for their turn, the daemon keeps what it needs."""
+    world = make_world(links=2)
+    balancer = world.balancer
+    balancer.configure(world.links)
+    balancer.rules("start")
+    balancer.process = world.router.start("prlimit", "--nofile=100:100", lab.balancer.DAEMON, "-c",
+                                          balancer.config_path, name="daemon")
+    balancer.wait_ready()
+    speakers = [Speaker(balancer, timeout=20) for _ in range(150)]
+    try:
+        for speaker in speakers:
+            speaker.say("show groups")
+        assert speakers[0].reply()[-1] == "ok"
+        steers(world)
+        assert speakers[0].ask("reload")[-1] == "ok"
+        for speaker in speakers[1:]:
+            speakers[0].close()
+            assert speaker.reply()[-1] == "ok"
+            speakers[0] = speaker
+    finally:
+        for speaker in speakers:
+            speaker.close()
+    served_promptly(balancer)
+
+
 def test_socket_group(make_world):
     world = make_world(links=2)
     group = grp.getgrgid(os.stat("/").st_gid if os.stat("/").st_gid else 1).gr_name
@@ -276,7 +316,15 @@ def test_socket_group(make_world):
     world.balancer.stop_daemon()
 
 
-def test_unknown_mistake_after_hostility(balancer):
-    """The daemon that went through all of the above still answers as on its first day."""
+def test_idle_clients_are_closed(quiet):
+    """... but not those who watch."""
+    balancer, idle, watching = quiet
+    assert idle.closed() == b""
+    balancer.command("set weight link1 7")
+    assert watching.line().endswith("link link1: weight 1 -> 7")
+
+
+def test_still_answers(balancer):
+    """The daemon that went through all of the above answers as on its first day."""
     assert error(balancer, "nonsense").startswith("unknown command")
     assert balancer.process.alive()
