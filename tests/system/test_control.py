@@ -194,6 +194,22 @@ def test_explain_router(world, balancer):
     assert ask_json(balancer, asked + " from router")[0]["new"]["rule"] == "squid"
 
 
+def test_explain_ipv6_prefixes(make_world):
+    """Without NAT the source's prefix fixes the link, and explain says so."""
+    world = make_world(links=2, ipv6="prefix")
+    world.balancer.configure(world.links)
+    world.balancer.start()
+    for link, other in (world.links, reversed(world.links)):
+        client = world.client_address6(1, link)
+        reply = world.balancer.command(f"explain tcp {client} 50000 {world.servers6[0]} 443")
+        assert f"{link.name} <- next" in reply[1] and f"{other.name} (not for this IPv6 source)" in reply[1]
+        assert reply[3].endswith(f"table 10{link.id}, via {link.gateway6} dev {link.interface}, source {client} (no nat)")
+    stranger = f"explain tcp 2001:db8:dddd::1 50000 {world.servers6[0]} 443"
+    assert world.balancer.command(stranger)[3] == "link    none is usable: the kernel's fallback takes it"
+    flow = ask_json(world.balancer, stranger)[0]
+    assert flow["flow"] is None and flow["way"] is None and flow["new"]["reason"] == "no-link"
+
+
 def test_explain_interface(world, balancer):
     """As stated, or where the router would answer to."""
     asked = f"explain tcp {world.client_address(1)} 50000 203.0.113.9 443"
