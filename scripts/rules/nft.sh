@@ -462,7 +462,7 @@ nft_text() {
 	nft_from_lan
 	nft_from_link
 	nft_steer
-	[ "$backend" != nft ] || nft_queue queue prerouting
+	[ "$backend" != nft ] || nft_queue ask prerouting
 	nft_fallback
 	nft_commit
 	nft_own
