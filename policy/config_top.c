@@ -8,6 +8,7 @@
 #include <sys/un.h>
 
 #include "policy/config_parse.h"
+#include "policy/config_print.h"
 
 #define DEFAULT_MASK UINT32_C(0xff00)
 #define MAX_PREFERENCE 32700 /* main's own rule stands at 32766, and we take a few */
@@ -24,6 +25,11 @@ static const char *const log_level_words[] = {
 	[LOG_LEVEL_INFO] = "info",
 	[LOG_LEVEL_DEBUG] = "debug",
 };
+
+const char *log_level_str(enum log_level level)
+{
+	return log_level_words[level];
+}
 
 static void parse_mask(struct parse *parse, cfg_t *root)
 {
