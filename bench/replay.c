@@ -110,7 +110,8 @@ static bool open_flows(struct replay *replay)
 		flow_table_keep(replay->flows);
 	for (unsigned i = 0; i < replay->options.n_timeouts; i++) {
 		if (!flow_table_set_timeout(replay->flows, replay->options.timeouts[i])) {
-			fprintf(stderr, "nfqb-replay: --timeout: \"%s\" is wrong, expected NAME=SECONDS, as in udp=60\n",
+			fprintf(stderr,
+				"nfqb-replay: --timeout: \"%s\" is wrong, expected NAME=SECONDS, as in udp=60\n",
 				replay->options.timeouts[i]);
 			return false;
 		}

@@ -61,7 +61,8 @@ static const struct {
 	{ "802.11, all fields", DLT_IEEE802_11,
 	  HEADER("\x88\x83\0\0" MAC "\2\0\0\0\0\3\0\0\2\0\0\0\0\4\0\0\0\0\0\0\xaa\xaa\3\0\0\0\x08\x00") },
 	{ "radiotap, padded", DLT_IEEE802_11_RADIO,
-	  HEADER("\0\0\x11\0\3\0\0\0\0\0\0\0\0\0\0\0\x20\x88\1\0\0" MAC "\2\0\0\0\0\3\0\0\0\0\0\0\xaa\xaa\3\0\0\0\x08\0") },
+	  HEADER("\0\0\x11\0\3\0\0\0\0\0\0\0\0\0\0\0\x20\x88\1\0\0" MAC
+		 "\2\0\0\0\0\3\0\0\0\0\0\0\xaa\xaa\3\0\0\0\x08\0") },
 	{ "radiotap, more words", DLT_IEEE802_11_RADIO,
 	  HEADER("\0\0\x11\0\2\0\0\x80\0\0\0\x80\0\0\0\0\0\x08\1\0\0" MAC "\2\0\0\0\0\3\0\0\xaa\xaa\3\0\0\0\x08\x00") },
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -70,7 +71,8 @@ static const struct {
 };
 
 #define FRAMES (sizeof(frames) / sizeof(frames[0]))
-static const char packet[] = "\x45\0\0\x14" "some IPv4 packet";
+static const char packet[] = "\x45\0\0\x14"
+			     "some IPv4 packet";
 
 /* link_strip() on a copy that ends where the frame ends; the payload's offset in `at` */
 static enum link_result strip(const uint8_t *bytes, size_t len, int linktype, size_t *at, size_t *n)
