@@ -295,6 +295,7 @@ def test_out_of_descriptors(make_world):
         assert speakers[0].reply()[-1] == "ok"
         steers(world)
         assert speakers[0].ask("reload")[-1] == "ok"
+        assert descriptors(balancer) < 50  # of the hundred
         for speaker in speakers[1:]:
             speakers[0].close()
             assert speaker.reply()[-1] == "ok"
