@@ -17,7 +17,7 @@ short_hex() { printf '0x%x' "$1"; }
 
 interfaces_read() {
 	[ -e "$work/links" ] || {
-		ip -N -o link show | awk '{
+		ip -N -o link show 2>/dev/null | awk '{
 			name = $2; sub(/:$/, "", name); sub(/@.*/, "", name)
 			for (i = 3; i <= NF; i++) if ($i == "group") group = $(i + 1)
 			print name, $3, group }' >"$work/links"
