@@ -9,7 +9,7 @@ half of the connections. Routes have no gateway, each line its own SNAT.
 
 import pytest
 
-from howto import OUTSIDE, Site, example, well
+from howto import OUTSIDE, Site, decided_all, example, well
 from lab import Balancer, wait_until
 from lab.traffic import Server
 
@@ -79,7 +79,7 @@ def test_ours(site):
             run = site.client(pc, flows=20, **options)
             well(run, 20)
             assert site.split(run) == {"adsl1": 10, "adsl2": 10}
-    assert (balancer.decided(), balancer.fallback()) == (120, 0)
+    decided_all(balancer, 120)
     seen = site.router.sh("cat /proc/net/nf_conntrack")
     assert f"mark={0x8100} " in seen and f"mark={0x8200} " in seen
 
