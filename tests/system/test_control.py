@@ -142,7 +142,7 @@ def test_show_flows(world, balancer):
     assert len(ask_json(balancer, f"show flows client {client}")) - 1 >= FLOWS
     assert ask_json(balancer, "show flows client 192.168.1.99") == [{"count": 0}]
     text = balancer.control("show flows link link1")
-    assert text[0].split() == ["PROTO", "CLIENT", "SERVER", "LINK", "STATE", "PACKETS", "TIMEOUT"]
+    assert text[0].split() == ["PROTO", "CLIENT", "SERVER", "LINK", "STATE", "PKTS/BYTES", "TIMEOUT"]
     assert text[-2] == f"{len(by_link['link1'])} flows" and text[1].split()[3] == "link1"
 
 
