@@ -168,7 +168,8 @@ def sweep(w, backend, tool, words, action="exit 1"):
 
 
 def test_failure_half_way_leaves_what_was(site, backend):
-    for tool, words in CHANGES[backend] + FOR_ALL:
+    first = backend == next(b for b in BACKENDS if works(b))
+    for tool, words in CHANGES[backend] + (FOR_ALL if first else []):
         assert sweep(site, backend, tool, words) > 0, f"{tool} {words} never failed"
 
 
