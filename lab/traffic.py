@@ -11,6 +11,8 @@ from lab.host import wait_until
 from lab.paths import tool
 
 _runs = itertools.count(1)
+# new flows per second and client: what an emulated machine can do (NFQB_MAX_RATE)
+MAX_RATE = float(os.environ.get("NFQB_MAX_RATE", "inf"))
 
 
 def next_run():
@@ -71,6 +73,8 @@ class Client:
 
     def __init__(self, host, to, run=None, **options):
         self.run = run if run is not None else next_run()
+        if "rate" in options:
+            options["rate"] = min(options["rate"], MAX_RATE)
         options = {name.replace("_", "-") if name != "source_port" else name: v for name, v in options.items()}
         self.process = host.start(tool("traffic-client"), *_words({"to": to, "run": self.run, **options}),
                                   name="client", pipe=True)
