@@ -3,7 +3,6 @@
 
 import json
 import os
-import xml.etree.ElementTree as tree
 
 FAMILIES = ("IPv4", "IPv6")
 
@@ -37,14 +36,12 @@ def table(paths):
     return text
 
 
-def counts(path):
-    """(passed, failed, skipped) of a JUnit report; one failure when there is none."""
-    total = failed = skipped = 0
-    try:
-        for suite in tree.parse(path).iter("testsuite"):
-            total += int(suite.get("tests"))
-            failed += int(suite.get("failures")) + int(suite.get("errors"))
-            skipped += int(suite.get("skipped"))
-    except (OSError, tree.ParseError):
-        return 0, 1, 0
-    return total - failed - skipped, failed, skipped
+def counts(paths):
+    """(passed, failed, skipped) of these files of outcomes (see instant.py)."""
+    sums = {"passed": 0, "FAILED": 0, "skipped": 0}
+    for path in paths:
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                for line in file:
+                    sums[line.split(None, 1)[0]] += 1
+    return tuple(sums.values())
