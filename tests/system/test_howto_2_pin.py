@@ -94,6 +94,9 @@ def test_as_meant(site):
     assert run.stderr == ""
     for pc in site.pcs[:2]:
         assert site.split(site.client(pc, flows=8, port=25)) == {"virtua": 0, "embratel": 8}
+    # one host is balanced, by address: a site keeps its link, whatever one is asked; the rest use the default
+    for server in SERVERS[:3]:
+        assert sorted(site.split(site.client(site.pcs[0], to=[server], flows=6, port=443)).values()) == [0, 6]
     assert site.split(site.client(site.pcs[1], flows=8, port=443)) == {"virtua": 8, "embratel": 0}
     grown, run = from_outside(site, "embratel")
     well(run, 5)

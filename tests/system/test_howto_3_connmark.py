@@ -37,6 +37,12 @@ iptables -t nat -A POSTROUTING -o ppp0 -j SNAT --to-source 198.51.100.10
 iptables -t nat -A POSTROUTING -o ppp1 -j SNAT --to-source 203.0.113.10
 """
 
+# any protocol, from the LAN only, and nothing rolls twice
+MEANT = PRINTED.replace(
+    "PREROUTING -p tcp -m conntrack --ctstate NEW -m statistic", "PREROUTING -i eth0 -m mark --mark 0 -m statistic").replace(
+    "--every 2 --packet 1", "--every 1 --packet 0")
+
+
 @pytest.fixture
 def site():
     with Site() as made:
@@ -64,6 +70,15 @@ def test_as_printed(site):
     site.providers["adsl2"].go_silent()
     failed = sum(run.result()["failed"] for run in from_pcs(site, 10, port=80, timeout=2))
     assert 10 <= failed <= 20, "about half of 30"
+
+
+def test_as_meant(site):
+    site.as_printed(site.router, MEANT, check=True)
+    for options in ({"port": 80}, {"port": 53, "udp": True}):
+        assert site.split(*from_pcs(site, 20, **options)) == {"adsl1": 30, "adsl2": 30}
+    site.providers["adsl2"].go_silent()
+    assert sum(run.result()["failed"] for run in from_pcs(site, 10, port=80, timeout=2)) == 15, "a dead line keeps half"
+    assert [p.counts()["leaked"] for p in site.providers.values()] == [0, 0]
 
 
 def test_ours(site):
