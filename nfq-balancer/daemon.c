@@ -323,6 +323,9 @@ bool daemon_start(struct daemon *daemon, char *error, size_t size)
 	daemon->rules_active = kernel_rules_active(running(daemon));
 	sync_links(daemon, UINT64_MAX);
 	links_started(&daemon->links);
+	/* where bytes and rates are counted from */
+	rtnl_interfaces(daemon->rtnl, keep_traffic, daemon);
+	sampler_tick(daemon->sampler, monotonic_ms());
 	if (!overrides_load(daemon, values, sizeof(values)))
 		log_warning("runtime values are not taken over: %s", values);
 	learn_from_kernel(daemon);

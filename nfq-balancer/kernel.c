@@ -164,7 +164,7 @@ static struct nlmsghdr *put_dump_request(void *buffer)
 
 static void read_counters(const struct config *config, struct kernel_rules *out)
 {
-	_Alignas(struct nlmsghdr) char buffer[BUFFER];
+	_Alignas(struct nlmsghdr) char buffer[BUFFER] = { 0 };
 	struct mnl_socket *socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
 	const struct nlmsghdr *message = put_dump_request(buffer);
 	struct counters counters = { config, out };
