@@ -156,12 +156,13 @@ static void test_names_what_is_wrong(void **state)
 	static const uint8_t arp[] = MAC "\x08\x06";
 	static const uint8_t encrypted[] = "\x08\x41\0\0" MAC "\2\0\0\0\0\3\0\0\xaa\xaa\3\0\0\0\x08\x00";
 	static const uint8_t beacon[64] = { 0x80 };
+	static const uint8_t tag[4] = { 0x81, 0x00, 0x00, 0x01 };
 	uint8_t deep[14 + 4 * 64] = MAC;
 	size_t at, n;
 
 	(void)state;
 	for (size_t i = 12; i + 4 <= sizeof(deep); i += 4)
-		memcpy(deep + i, "\x81\x00\x00\x01", 4);
+		memcpy(deep + i, tag, sizeof(tag));
 	assert_int_equal(strip(arp, sizeof(arp) - 1, DLT_EN10MB, &at, &n), LINK_NOT_IP);
 	assert_int_equal(strip(arp, 13, DLT_EN10MB, &at, &n), LINK_TRUNCATED);
 	assert_int_equal(strip(encrypted, sizeof(encrypted) - 1, DLT_IEEE802_11, &at, &n), LINK_NOT_IP);
