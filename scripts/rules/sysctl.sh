@@ -36,9 +36,9 @@ forwarding_on() {
 	[ "$(sysctl_read "$switch")" = 0 ] || return 0
 	side_values "$family" >"$work/side"
 	sysctl_set "$switch" 1 || return 1
+	# those that did not change, too: turning it off changes them
 	while read -r path old; do
-		new=$(sysctl_read "$path")
-		[ "$new" = "$old" ] || grep -q "^side $path " "$state" || state_add side "$path" "$old" "$new"
+		grep -q "^side $path " "$state" || state_add side "$path" "$old" "$(sysctl_read "$path")"
 	done <"$work/side"
 }
 
