@@ -30,7 +30,7 @@ ifdef WERROR
 WARN += -Werror
 endif
 PKG_CONFIG ?= pkg-config
-NET_PKGS := libnetfilter_queue libnetfilter_conntrack libmnl libevent jansson liburcu-qsbr libcap-ng libnftables
+NET_PKGS := libnetfilter_queue libnetfilter_conntrack libmnl libevent jansson liburcu-qsbr libcap-ng
 CONF_PKGS := libconfuse
 REPLAY_PKGS := libpcap jansson
 ALL_CPPFLAGS = -D_GNU_SOURCE -DNFQB_VERSION='"$(VERSION)"' -I. $(CPPFLAGS)
