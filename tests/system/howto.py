@@ -16,6 +16,7 @@ import os
 
 import lab
 from lab import paths
+from lab.host import PATIENCE
 from lab.traffic import Client, Server
 
 COUNTERS = ("tcp_opened", "tcp_accepted", "udp_sent", "leaked")
@@ -117,10 +118,10 @@ class Site:
 
     def client(self, host, to=None, **options):
         """Traffic from a host, to its end; returns its lab.traffic.Client, for its result and its run."""
-        options.setdefault("timeout", 5)
+        options["timeout"] = options.get("timeout", 5) * PATIENCE
         options.setdefault("parallel", 8)
         run = Client(host, to or SERVERS, **options)
-        run.result(60)
+        run.result(60 * PATIENCE)
         return run
 
     def split(self, *runs):
