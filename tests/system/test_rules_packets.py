@@ -71,6 +71,14 @@ def test_fallback_splits_by_its_weights(start, udp):
     assert w.leaked() == 0
 
 
+def test_lan_with_a_wildcard(start):
+    """lan = { "tun+" }: interfaces that come and go"""
+    w = start(lan=["la+"])
+    run = w.traffic(flows=40, rate=400)
+    all_well(run.result(), 40)
+    shares(w.split(run.run), WEIGHTS)
+
+
 def test_ipv6_without_nat_keeps_to_its_prefix(start):
     w = start(ipv6="prefix")
     for link in w.links:
