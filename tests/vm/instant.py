@@ -20,6 +20,12 @@ _mine = {}
 _shown = set()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config):
+    """pytest's own reporter is loaded (other plugins want its options) and says nothing."""
+    config.pluginmanager.unregister(name="terminalreporter")
+
+
 def _claim(module):
     """Is this module ours? The first process that asks gets it."""
     if module not in _mine:
