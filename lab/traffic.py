@@ -25,9 +25,9 @@ def _words(options):
     words = []
     for name, value in options.items():
         option = "--" + {"source": "from", "source_port": "from-port"}.get(name, name)
-        if value is True:
+        if value is True:  # 1 is a number
             words.append(option)
-        elif value is not None and value is not False:
+        elif value is not None and value is not False:  # nor is 0 False
             words += [option, ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)]
     return words
 
@@ -73,6 +73,8 @@ class Client:
 
     def __init__(self, host, to, run=None, **options):
         self.run = run if run is not None else next_run()
+        # a port that comes back too soon would meet its predecessor's conntrack entry: no new flow
+        options.setdefault("source_port", "10000-65535")
         if "rate" in options:
             options["rate"] = min(options["rate"], MAX_RATE)
         options = {name.replace("_", "-") if name != "source_port" else name: v for name, v in options.items()}

@@ -7,7 +7,8 @@
  *   --udp            UDP flows; default: TCP connections
  *   --port P[-Q]     destination ports, used in turn (default 80)
  *   --from A[,A...]  source addresses, used in turn
- *   --from-port P[-Q] source ports, used in turn; default: the kernel's choice
+ *   --from-port P[-Q] source ports, used in turn from a place that the run's number gives,
+ *                    so that no two flows of few runs are one; default: the kernel's choice
  *   --flows N        how many; 0: until SIGTERM (default 1)
  *   --rate R         new flows per second, whatever becomes of the earlier ones;
  *                    0: as fast as --parallel allows (default)
@@ -255,7 +256,8 @@ static bool flow_connect(struct flow *flow)
 		if (options.from_port) {
 			unsigned range = options.last_from_port - options.from_port + 1;
 
-			((struct sockaddr_in *)&from)->sin_port = htons((uint16_t)(options.from_port + n_opened % range));
+			((struct sockaddr_in *)&from)->sin_port =
+				htons((uint16_t)(options.from_port + (options.run * 977 + n_opened) % range));
 			setsockopt(flow->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 		} else {
 			setsockopt(flow->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
