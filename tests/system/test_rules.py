@@ -249,6 +249,23 @@ def test_absent_interface_is_a_warning(site):
     assert differences(before, snapshot(w.router)) == ""
 
 
+def test_stop_undoes_what_the_daemon_added(site):
+    """An interface came late: its routes, ip rules and group are the daemon's work. Then the daemon died."""
+    w = site
+    link = w.links[1]
+    w.router.ip("link del wan2")
+    w.balancer.start()
+    w.lab.wire(w.router, "wan2", w.internet, "wan2")
+    w.router.address("wan2", f"{link.address}/28", f"{link.address6}/64")
+    for family in ("-4", "-6"):
+        wait_until(lambda family=family: "default" in w.router.ip_show(f"{family} route show table 102 type unicast"), 10, "the route")
+    wait_until(lambda: f"from {link.address} " in w.router.ip_show("rule"), 10, "the rule for its address")
+    wait_until(lambda: "group 28262" in w.router.ip_show("-N link show wan2"), 10, "its group")
+    w.balancer.kill_daemon()
+    w.balancer.rules("stop")
+    assert traces(w.router) == ""
+
+
 def test_what_others_changed_since_stays(site):
     """A sysctl that somebody set after us is not put back; routes of others in our tables survive."""
     w = site
