@@ -126,13 +126,14 @@ command_start() {
 
 start_fresh() {
 	check_helpers
+	check_offload
 	check_tables
 	warn_absent
 	plan_network
 	state_begin
 	point_to_state
 	if ! bring_up; then
-		take_down
+		take_down || die "not started, and not everything could be put back; $state still lists it"
 		die "not started: everything is as it was before"
 	fi
 	state_set fingerprint "$(fingerprint "$backend")"
@@ -153,6 +154,7 @@ refresh() {
 	queue_kind=legacy
 	case $(state_value iptables4) in *-nft) queue_kind=nft ;; esac
 	check_helpers
+	check_offload
 	check_tables
 	warn_absent
 	plan_network
@@ -223,6 +225,7 @@ command_print() {
 	policy_read || exit 1
 	state=/dev/null
 	choose_backend
+	check_offload
 	plan_network
 	for family in 4 6; do
 		[ ! -s "$work/rules$family" ] || {

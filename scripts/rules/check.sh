@@ -294,7 +294,6 @@ check_queues() {
 }
 
 check_preferences() {
-	taken=
 	for family in 4 6; do
 		ip -N "-$family" rule show | awk -v first="$preference" '
 			{ number = $1; sub(/:/, "", number) }

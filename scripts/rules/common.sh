@@ -28,8 +28,8 @@ make_work() {
 	work=$(mktemp -d "${TMPDIR:-/tmp}/nfq-balancer-rules.XXXXXX") || die "cannot make a temporary directory"
 }
 
-# Where the state is. With a broken or missing configuration `stop` still has to
-# find it: the last start leaves the path beside the default place.
+# The state is in the configuration's run directory; a stop without a usable
+# configuration finds it by the pointer that start leaves (apply.sh)
 use_run_directory() {
 	run_directory=$1
 	state=$run_directory/rules.state
