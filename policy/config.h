@@ -183,6 +183,7 @@ struct config {
 	uint32_t sticky_entries; /* bound of the sticky table */
 	bool fallback; /* false: new flows wait for the daemon or are dropped */
 	bool local; /* steer the router's own connections */
+	bool offload; /* settled flows take the kernel's flowtable, past the hooks */
 	enum ip_forward ip_forward;
 	unsigned rule_preference; /* first of the ip rule preferences used */
 	enum log_level log_level;

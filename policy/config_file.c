@@ -202,6 +202,7 @@ static cfg_opt_t root_options[] = {
 	VALUE("queue-length"),
 	VALUE("fallback"),
 	VALUE("local"),
+	VALUE("offload"),
 	VALUE("ip-forward"),
 	LIST("helpers"),
 	VALUE("source-limit"),

@@ -27,6 +27,9 @@ static void print_top(FILE *out, const struct config *config)
 	fprintf(out, "%-16s%s\n", "local",
 		config->local ? "yes: the router's own connections are steered too"
 			      : "no: the router's own connections are left alone");
+	fprintf(out, "%-16s%s\n", "offload",
+		config->offload ? "yes: established connections take the kernel's flowtable"
+				: "no: every packet passes the hooks");
 	fprintf(out, "%-16s%s\n", "ip-forward",
 		config->ip_forward == IP_FORWARD_SET ? "set: start turns it on, stop puts it back"
 						     : "keep: left alone");

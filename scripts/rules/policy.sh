@@ -60,7 +60,7 @@ links_of() {
 }
 
 policy_parse() {
-	links='' interfaces='' shared='' lan='' helpers='' have4=0 have6=0 version=''
+	links='' interfaces='' shared='' lan='' helpers='' have4=0 have6=0 offload=no version=''
 	while read -r key rest; do
 		# shellcheck disable=SC2086
 		set -- $rest
@@ -73,6 +73,7 @@ policy_parse() {
 		queue) queue_first=$1 queue_last=$(($1 + $2 - 1)) ;;
 		fallback) fallback=$1 ;;
 		local) local_traffic=$1 ;;
+		offload) offload=$1 ;;
 		ip-forward) ip_forward=$1 ;;
 		source-limit) source_limit=$1 ;;
 		preference) preference=$1 ;;

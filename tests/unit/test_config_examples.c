@@ -78,6 +78,7 @@ static const char *const keys[] = {
 	"queue-length",
 	"fallback",
 	"local",
+	"offload",
 	"ip-forward",
 	"helpers",
 	"source-limit",
