@@ -116,7 +116,8 @@ class Demo:
             process.process.stop()
         results = [client.stop().result() for client, _ in self.clients]
         opened = sum(r["flows"] for r in results)
-        failures = [f"traffic: {count} x {name}" for r in results for name, count in r["failures"].items()]
+        failures = [f"traffic, opened at {float(start) - self.began:.2f} s: {what}"
+                    for start, _, what, _, _ in self.flows() if what != "ok"]
         for process in self.browsers + self.resolvers:
             good, wrong = process.failures()
             opened += good + len(wrong)
@@ -126,15 +127,19 @@ class Demo:
 
     # ---- counting, always on the far side ----
 
-    def events(self):
-        """Every TCP connection so far: when it was opened, and the link it came through."""
-        events = [Event(request.time, self.world.link_of(request.peer)) for request in self.web.requests()]
+    def flows(self):
+        """The rows of the traffic tools' logs: [start, flow, result, peer, microseconds]"""
         for _, log in self.clients:
             with open(log, encoding="ascii") as rows:
                 for row in rows:
-                    fields = row.split("\t")
-                    if row.endswith("\n") and fields[3] != "-":
-                        events.append(Event(float(fields[0]), self.world.link_of(fields[3])))
+                    if row.endswith("\n"):
+                        yield row.rstrip("\n").split("\t")
+
+    def events(self):
+        """Every TCP connection so far: when it was opened, and the link it came through."""
+        events = [Event(request.time, self.world.link_of(request.peer)) for request in self.web.requests()]
+        events += [Event(float(start), self.world.link_of(peer))
+                   for start, _, _, peer, _ in self.flows() if peer != "-"]
         return events
 
     def bytes(self):
