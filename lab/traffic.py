@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import select
+import signal
 import subprocess
 
 from lab.host import wait_until
@@ -89,6 +90,10 @@ class Client:
         """Open no more flows; those that are open go on to their end."""
         self.process.popen.terminate()
         return self
+
+    def release(self):
+        """Let flows that hold=True kept waiting send their last request."""
+        self.process.send_signal(signal.SIGUSR1)
 
     def result(self, timeout=120):
         """Wait for the end; what became of the flows."""

@@ -15,6 +15,7 @@
  *   --parallel N     open at once with --rate 0 (default 256)
  *   --packets K      requests per flow (default 1)
  *   --spread S       seconds from a flow's first request to its last (default 0)
+ *   --hold           keep each flow's last request back until SIGUSR1
  *   --want B         bytes per answer (default the least, 44)
  *   --timeout S      patience for a connection or an answer (default 20)
  *   --run R          number of this run in the server's report (default 1)
@@ -40,6 +41,7 @@
 
 #define MAX_ADDRESSES 64
 #define MAX_KINDS 64
+#define HOLD_US 250000 /* between two looks whether it is over */
 
 enum state { FREE, CONNECTING, WAITING, IDLE };
 
@@ -69,7 +71,7 @@ struct tally { /* how many flows of each name */
 };
 
 static struct options {
-	bool udp;
+	bool udp, hold;
 	struct sockaddr_storage to[MAX_ADDRESSES], from[MAX_ADDRESSES];
 	unsigned n_to, n_from;
 	unsigned port, last_port, from_port, last_from_port;
@@ -84,7 +86,7 @@ static uint32_t n_slots, *free_slots, n_free, n_open, n_opened;
 static struct timer *heap;
 static size_t n_heap, heap_room;
 static int epoll_fd;
-static volatile sig_atomic_t stopping;
+static volatile sig_atomic_t stopping, released;
 
 static struct {
 	unsigned long completed, failed, requests, answers, moved, retransmits;
@@ -384,7 +386,11 @@ static void flow_read(struct flow *flow, uint64_t now)
 
 static void flow_due(struct flow *flow, uint64_t now)
 {
-	if (flow->state == IDLE)
+	bool held = options.hold && !released && flow->seq == options.packets - 1;
+
+	if (flow->state == IDLE && held)
+		timer_set(flow, now + HOLD_US);
+	else if (flow->state == IDLE)
 		flow_request(flow, now);
 	else if (flow->state == CONNECTING)
 		flow_end(flow, "timeout");
@@ -507,6 +513,7 @@ static void parse_option(int name, char *value)
 {
 	switch (name) {
 	case 'u': options.udp = true; break;
+	case 'h': options.hold = true; break;
 	case 't': options.n_to = parse_addresses(value, options.to); break;
 	case 'f': options.n_from = parse_addresses(value, options.from); break;
 	case 'p': traffic_parse_ports(value, &options.port, &options.last_port); break;
@@ -538,6 +545,7 @@ static void parse_options(int argc, char **argv)
 		{ "rate", required_argument, NULL, 'r' },	 { "parallel", required_argument, NULL, 'c' },
 		{ "packets", required_argument, NULL, 'k' },	 { "spread", required_argument, NULL, 's' },
 		{ "want", required_argument, NULL, 'w' },	 { "timeout", required_argument, NULL, 'T' },
+		{ "hold", no_argument, NULL, 'h' },
 		{ "run", required_argument, NULL, 'R' },	 { "tos", required_argument, NULL, 'o' },
 		{ "log", required_argument, NULL, 'l' },	 { NULL, 0, NULL, 0 },
 	};
@@ -551,10 +559,12 @@ static void parse_options(int argc, char **argv)
 	}
 }
 
-static void stop(int signal)
+static void on_signal(int number)
 {
-	(void)signal;
-	stopping = 1;
+	if (number == SIGUSR1)
+		released = 1;
+	else
+		stopping = 1;
 }
 
 int main(int argc, char **argv)
@@ -563,8 +573,9 @@ int main(int argc, char **argv)
 
 	parse_options(argc, argv);
 	traffic_raise_files();
-	signal(SIGTERM, stop);
-	signal(SIGINT, stop);
+	signal(SIGTERM, on_signal);
+	signal(SIGINT, on_signal);
+	signal(SIGUSR1, on_signal);
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (epoll_fd < 0)
 		traffic_die("epoll_create1");
