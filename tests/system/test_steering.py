@@ -69,7 +69,8 @@ def test_wrr_shares_ipv6_nat66(make_world, figures, scale, protocol):
 def test_wrr_shares_udp(make_world, figures, scale):
     flows = scale(2000) * 3
     w = steer(make_world(weights=WEIGHTS))
-    result, split = from_all_clients(w, flows, udp=True, packets=3, spread=0.2)
+    # half a second between packets: a second one that finds the first still queued would be decided, too
+    result, split = from_all_clients(w, flows, udp=True, packets=3, spread=1)
     figures(flows=flows, split=split, fallback=w.balancer.fallback())
     all_well(result, flows)
     shares(split, WEIGHTS)

@@ -37,13 +37,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tests/tools/timers.h"
 #include "tests/tools/traffic.h"
 
-#define MAX_ADDRESSES 64
 #define MAX_KINDS 64
 #define HOLD_US 250000 /* between two looks whether it is over */
 
-enum state { FREE, CONNECTING, WAITING, IDLE };
+enum state {
+	FREE,
+	CONNECTING,
+	WAITING,
+	IDLE
+};
 
 struct flow {
 	enum state state;
@@ -60,11 +65,6 @@ struct flow {
 	uint8_t head[TRAFFIC_ANSWER];
 };
 
-struct timer {
-	uint64_t due;
-	uint32_t slot;
-};
-
 struct tally { /* how many flows of each name */
 	char name[INET6_ADDRSTRLEN];
 	unsigned long count;
@@ -72,7 +72,7 @@ struct tally { /* how many flows of each name */
 
 static struct options {
 	bool udp, hold;
-	struct sockaddr_storage to[MAX_ADDRESSES], from[MAX_ADDRESSES];
+	struct sockaddr_storage to[TRAFFIC_MAX_ADDRESSES], from[TRAFFIC_MAX_ADDRESSES];
 	unsigned n_to, n_from;
 	unsigned port, last_port, from_port, last_from_port;
 	uint32_t flows, packets, want, run, parallel;
@@ -83,8 +83,7 @@ static struct options {
 
 static struct flow *flows;
 static uint32_t n_slots, *free_slots, n_free, n_open, n_opened;
-static struct timer *heap;
-static size_t n_heap, heap_room;
+static struct timers timers;
 static int epoll_fd;
 static volatile sig_atomic_t stopping, released;
 
@@ -159,37 +158,12 @@ static void flow_end(struct flow *flow, const char *failure)
 	n_open--;
 }
 
-/* ---- timers: a heap; an entry counts only if the flow still is due then ---- */
+/* ---- timers: an entry counts only if the flow still is due then ---- */
 
 static void timer_set(struct flow *flow, uint64_t due)
 {
-	size_t i = n_heap++;
-
 	flow->due = due;
-	if (n_heap > heap_room) {
-		heap_room = heap_room ? heap_room * 2 : 4096;
-		heap = traffic_realloc(heap, heap_room * sizeof(*heap));
-	}
-	for (; i && heap[(i - 1) / 2].due > due; i = (i - 1) / 2)
-		heap[i] = heap[(i - 1) / 2];
-	heap[i] = (struct timer){ due, (uint32_t)(flow - flows) };
-}
-
-static struct timer timer_pop(void)
-{
-	struct timer top = heap[0], last = heap[--n_heap];
-	size_t i = 0;
-
-	for (size_t child = 1; child < n_heap; child = 2 * i + 1) {
-		if (child + 1 < n_heap && heap[child + 1].due < heap[child].due)
-			child++;
-		if (heap[child].due >= last.due)
-			break;
-		heap[i] = heap[child];
-		i = child;
-	}
-	heap[i] = last;
-	return top;
+	timers_add(&timers, due, (uint32_t)(flow - flows));
 }
 
 static uint64_t patience(void)
@@ -234,7 +208,8 @@ static void flow_request(struct flow *flow, uint64_t now)
 
 static bool flow_connect(struct flow *flow)
 {
-	const struct sockaddr_storage *to = &options.to[n_opened / (options.n_from ? options.n_from : 1) % options.n_to];
+	const struct sockaddr_storage *to =
+		&options.to[n_opened / (options.n_from ? options.n_from : 1) % options.n_to];
 	unsigned lap = n_opened / ((options.n_from ? options.n_from : 1) * options.n_to);
 	unsigned port = options.port + lap % (options.last_port - options.port + 1);
 	struct sockaddr_storage address = *to;
@@ -409,7 +384,8 @@ static bool more_to_open(void)
 static void open_due(uint64_t start, uint64_t now)
 {
 	for (int burst = 0; burst < 64 && more_to_open(); burst++) {
-		if (options.rate > 0 ? n_opened >= (double)(now - start) * options.rate / 1e6 : n_open >= options.parallel)
+		if (options.rate > 0 ? n_opened >= (double)(now - start) * options.rate / 1e6
+				     : n_open >= options.parallel)
 			return;
 		flow_open(now);
 		now = traffic_now_us();
@@ -418,8 +394,8 @@ static void open_due(uint64_t start, uint64_t now)
 
 static void run_timers(uint64_t now)
 {
-	while (n_heap && heap[0].due <= now) {
-		struct timer timer = timer_pop();
+	while (timers.n && timers.heap[0].due <= now) {
+		struct timer timer = timers_pop(&timers);
 		struct flow *flow = &flows[timer.slot];
 
 		if (flow->state != FREE && flow->due == timer.due)
@@ -491,63 +467,94 @@ static void report(double seconds)
 
 /* ---- options ---- */
 
-static unsigned parse_addresses(char *text, struct sockaddr_storage *out)
+static const struct {
+	int name;
+	uint32_t *value;
+} numbers[] = {
+	{ 'n', &options.flows }, { 'c', &options.parallel }, { 'k', &options.packets },
+	{ 'w', &options.want },	 { 'R', &options.run },
+};
+
+static const struct {
+	int name;
+	double *value;
+} reals[] = {
+	{ 'r', &options.rate },
+	{ 's', &options.spread },
+	{ 'T', &options.timeout },
+};
+
+static bool parse_number(int name, const char *value)
 {
-	unsigned n = 0;
-
-	for (char *word = strtok(text, ","); word && n < MAX_ADDRESSES; word = strtok(NULL, ","), n++) {
-		struct sockaddr_in *v4 = (struct sockaddr_in *)&out[n];
-		struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&out[n];
-
-		out[n].ss_family = strchr(word, ':') ? AF_INET6 : AF_INET;
-		if (inet_pton(out[n].ss_family, word,
-			      out[n].ss_family == AF_INET ? (void *)&v4->sin_addr : (void *)&v6->sin6_addr) != 1) {
-			fprintf(stderr, "%s: expected an address\n", word);
-			exit(2);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (numbers[i].name == name) {
+			*numbers[i].value = (uint32_t)strtoul(value, NULL, 10);
+			return true;
 		}
-	}
-	return n;
+	for (size_t i = 0; i < sizeof(reals) / sizeof(reals[0]); i++)
+		if (reals[i].name == name) {
+			*reals[i].value = strtod(value, NULL);
+			return true;
+		}
+	return false;
 }
 
 static void parse_option(int name, char *value)
 {
+	if (parse_number(name, value))
+		return;
 	switch (name) {
-	case 'u': options.udp = true; break;
-	case 'h': options.hold = true; break;
-	case 't': options.n_to = parse_addresses(value, options.to); break;
-	case 'f': options.n_from = parse_addresses(value, options.from); break;
-	case 'p': traffic_parse_ports(value, &options.port, &options.last_port); break;
-	case 'P': traffic_parse_ports(value, &options.from_port, &options.last_from_port); break;
-	case 'n': options.flows = (uint32_t)strtoul(value, NULL, 10); break;
-	case 'r': options.rate = strtod(value, NULL); break;
-	case 'c': options.parallel = (uint32_t)strtoul(value, NULL, 10); break;
-	case 'k': options.packets = (uint32_t)strtoul(value, NULL, 10); break;
-	case 's': options.spread = strtod(value, NULL); break;
-	case 'w': options.want = (uint32_t)strtoul(value, NULL, 10); break;
-	case 'T': options.timeout = strtod(value, NULL); break;
-	case 'R': options.run = (uint32_t)strtoul(value, NULL, 10); break;
-	case 'o': options.tos = (int)strtol(value, NULL, 0); break;
+	case 'u':
+		options.udp = true;
+		break;
+	case 'h':
+		options.hold = true;
+		break;
+	case 't':
+		options.n_to = traffic_parse_addresses(value, options.to);
+		break;
+	case 'f':
+		options.n_from = traffic_parse_addresses(value, options.from);
+		break;
+	case 'p':
+		traffic_parse_ports(value, &options.port, &options.last_port);
+		break;
+	case 'P':
+		traffic_parse_ports(value, &options.from_port, &options.last_from_port);
+		break;
+	case 'o':
+		options.tos = (int)strtol(value, NULL, 0);
+		break;
 	case 'l':
 		options.log = fopen(value, "w");
 		if (!options.log)
 			traffic_die(value);
 		break;
-	default: exit(2);
+	default:
+		exit(2);
 	}
 }
 
 static void parse_options(int argc, char **argv)
 {
 	static const struct option names[] = {
-		{ "udp", no_argument, NULL, 'u' },		 { "to", required_argument, NULL, 't' },
-		{ "from", required_argument, NULL, 'f' },	 { "port", required_argument, NULL, 'p' },
-		{ "from-port", required_argument, NULL, 'P' }, { "flows", required_argument, NULL, 'n' },
-		{ "rate", required_argument, NULL, 'r' },	 { "parallel", required_argument, NULL, 'c' },
-		{ "packets", required_argument, NULL, 'k' },	 { "spread", required_argument, NULL, 's' },
-		{ "want", required_argument, NULL, 'w' },	 { "timeout", required_argument, NULL, 'T' },
+		{ "udp", no_argument, NULL, 'u' },
+		{ "to", required_argument, NULL, 't' },
+		{ "from", required_argument, NULL, 'f' },
+		{ "port", required_argument, NULL, 'p' },
+		{ "from-port", required_argument, NULL, 'P' },
+		{ "flows", required_argument, NULL, 'n' },
+		{ "rate", required_argument, NULL, 'r' },
+		{ "parallel", required_argument, NULL, 'c' },
+		{ "packets", required_argument, NULL, 'k' },
+		{ "spread", required_argument, NULL, 's' },
+		{ "want", required_argument, NULL, 'w' },
+		{ "timeout", required_argument, NULL, 'T' },
 		{ "hold", no_argument, NULL, 'h' },
-		{ "run", required_argument, NULL, 'R' },	 { "tos", required_argument, NULL, 'o' },
-		{ "log", required_argument, NULL, 'l' },	 { NULL, 0, NULL, 0 },
+		{ "run", required_argument, NULL, 'R' },
+		{ "tos", required_argument, NULL, 'o' },
+		{ "log", required_argument, NULL, 'l' },
+		{ NULL, 0, NULL, 0 },
 	};
 	int name;
 
