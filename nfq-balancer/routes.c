@@ -309,9 +309,7 @@ static bool concerned(const struct link_config *config, const struct link_status
 	case RTNL_ROUTE:
 		if (object->table == config->table)
 			return object->gone;
-		/* output interface 0: a multipath route, which may be anybody's */
-		return object->table == RT_TABLE_MAIN && object->bits == 0 &&
-		       (object->ifindex == 0 || object->ifindex == status->ifindex);
+		return object->table == RT_TABLE_MAIN && object->bits == 0 && object->ifindex == status->ifindex;
 	case RTNL_RULE:
 		break;
 	}

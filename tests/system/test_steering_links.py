@@ -107,6 +107,35 @@ def test_drained_link_keeps_its_flows(make_world):
     assert w.server.run(old.run)["moved"] == 0
 
 
+def test_gateway_auto_follows_main(make_world):
+    """The gateway of `auto` is where main's default route leaves by the link: one hop of several, or one by itself."""
+    w = make_world(links=2)
+    one, two = w.links
+    for link in w.links:
+        link.keys["gateway"] = "auto"
+    w.router.ip("route del default", "route add default "
+                + " ".join(f"nexthop via {link.gateway} dev {link.interface}" for link in w.links))
+    steer(w)
+    result, split = from_all_clients(w, 300)
+    all_well(result, 300)
+    only(split, "link1", "link2")
+    # another lease, another gateway
+    other = str(two.network[3])
+    w.internet.address(two.interface, f"{other}/28")
+    w.router.ip("route del default", f"route add default via {one.gateway}",
+                f"route add default via {other} dev {two.interface} metric 100")
+    wait_until(lambda: f"default via {other} " in w.router.ip_show("route show table 102"), 5, "the new gateway")
+    wait_link(w, "link2", "up")
+    result, split = from_all_clients(w, 300)
+    all_well(result, 300)
+    only(split, "link1", "link2")
+    w.router.ip("route del default metric 100")
+    wait_link(w, "link2", "down")
+    result, split = from_all_clients(w, 300)
+    all_well(result, 300)
+    only(split, "link1")
+
+
 # ---- from outside ----
 
 @pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
