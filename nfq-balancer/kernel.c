@@ -65,15 +65,6 @@ static FILE *open_state(const struct config *config)
 	return fopen(path, "re");
 }
 
-bool kernel_rules_active(const struct config *config)
-{
-	FILE *file = open_state(config);
-
-	if (file)
-		fclose(file);
-	return file != NULL;
-}
-
 static void read_state(const struct config *config, struct kernel_rules *out)
 {
 	FILE *file = open_state(config);
@@ -82,13 +73,23 @@ static void read_state(const struct config *config, struct kernel_rules *out)
 
 	if (!file)
 		return;
-	out->active = true;
 	while (fgets(line, sizeof(line), file)) {
 		sscanf(line, "backend %23s", out->backend);
 		sscanf(line, "checksum %" SCNx64, &checksum);
+		/* start writes it last and stop takes it away first */
+		if (!strncmp(line, "fingerprint ", strlen("fingerprint ")))
+			out->active = true;
 	}
 	fclose(file);
 	out->same_policy = checksum == config_rules_checksum(config);
+}
+
+bool kernel_rules_active(const struct config *config)
+{
+	struct kernel_rules out = { .active = false };
+
+	read_state(config, &out);
+	return out.active;
 }
 
 /* ---- counters ---- */

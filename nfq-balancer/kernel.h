@@ -26,7 +26,7 @@ struct kernel_queues {
 struct kernel_queues kernel_queues_read(int fd, unsigned first, unsigned count);
 
 struct kernel_rules {
-	bool active; /* rules.state exists */
+	bool active; /* rules.state says that they are whole: not while start or stop is at work */
 	bool same_policy; /* made from what the running configuration says */
 	char backend[24]; /* "nft", "nft+iptables", "iptables-nft", "iptables-legacy" */
 	bool counted; /* the fields below are known (nft backends) */

@@ -87,8 +87,11 @@ bring_up() {
 }
 
 # Undo what the state lists. Goes on after an error: the more is put back the better.
+# Without a fingerprint the state tells the daemon to leave routes and rules alone:
+# it would put them back as fast as they go.
 take_down() {
 	failed=0
+	state_set fingerprint
 	ruleset_remove || failed=1
 	plan_nothing
 	network_prune || failed=1

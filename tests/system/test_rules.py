@@ -266,6 +266,21 @@ def test_stop_undoes_what_the_daemon_added(site):
     assert traces(w.router) == ""
 
 
+def test_stop_while_the_daemon_runs(site):
+    """The daemon puts back routes that somebody deletes, but not those that stop deletes; it follows the next start."""
+    w = site
+    w.balancer.start()
+    w.router.ip("route del default table 101")
+    wait_until(lambda: "default via" in w.router.ip_show("route show table 101"), 10, "the route that was deleted")
+    w.balancer.rules("stop")
+    wait_until(lambda: not w.balancer.json("status")["rules"]["active"], 10, "the daemon's knowledge of it")
+    assert traces(w.router) == ""
+    assert w.balancer.process.alive()
+    w.balancer.rules("start")
+    w.balancer.stop()
+    assert traces(w.router) == ""
+
+
 def test_what_others_changed_since_stays(site):
     """A sysctl that somebody set after us is not put back; routes of others in our tables survive."""
     w = site
