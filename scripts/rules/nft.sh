@@ -145,13 +145,9 @@ nft_steer() {
 	done
 	for interface in $lan; do
 		case $interface in *+) continue ;; esac
-		case $interface in *+) continue ;; esac
 		is_link "$interface" || printf '%s"%s" : goto from_lan' "$separator" "$interface"
 	done
 	emit " }"
-	for interface in $lan; do
-		case $interface in *+) emit "		iifname \"${interface%+}*\" goto from_lan" ;; esac
-	done
 	# "ppp+": nft writes it with a star, and not in a map
 	for interface in $lan; do
 		case $interface in *+) emit "		iifname \"${interface%+}*\" goto from_lan" ;; esac
