@@ -4,6 +4,7 @@ pytest plugin for the virtual machine: says at once how a test ended, with all i
 say about a failure (the guest may not live to print a summary), ends a test that hangs,
 and lets several pytest processes share the tests, a module at a time.
 
+NFQB_SELECTED: file that names the tests to run (see there), in its order.
 NFQB_OUTCOMES: file that gets "OUTCOME SECONDS TEST" lines. NFQB_CLAIMS: directory where
 a process makes a file for the module that it takes. NFQB_TEST_LIMIT: seconds per test.
 """
@@ -24,6 +25,24 @@ _shown = set()
 def pytest_configure(config):
     """pytest's own reporter is loaded (other plugins want its options) and says nothing."""
     config.pluginmanager.unregister(name="terminalreporter")
+
+
+def _wanted(line, item):
+    start, _, part = line.partition(" ")
+    return item.nodeid.startswith(start) and part in item.nodeid
+
+
+def pytest_collection_modifyitems(items):
+    """Keep what is selected; a line that selects nothing is a mistake."""
+    if "NFQB_SELECTED" not in os.environ:
+        return
+    with open(os.environ["NFQB_SELECTED"], encoding="utf-8") as file:
+        lines = [line.strip() for line in file if line[0] not in "#\n"]
+    for line in lines:
+        if not any(_wanted(line, item) for item in items):
+            raise pytest.UsageError(f"tests/vm/selected: no test for {line}")
+    position = {item: next((n for n, line in enumerate(lines) if _wanted(line, item)), None) for item in items}
+    items[:] = sorted((item for item in items if position[item] is not None), key=position.get)
 
 
 def _claim(module):

@@ -57,7 +57,7 @@ def _download(directory):
     """Download and unpack the kernel that PACKAGE names now."""
     names = re.findall(r"^ *Depends: (linux-image-[0-9]\S*)$", output("apt-cache", "depends", PACKAGE), re.M)
     if not names:
-        raise Unusable(f"no package {PACKAGE} in apt's lists (apt-get update?)")
+        raise Unusable(f"no package {PACKAGE} in apt's lists (Debian's archive has it)")
     os.makedirs(directory, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         # apt's own user may not be able to write here
@@ -82,7 +82,12 @@ def debian():
     """Debian's own kernel, from the cache or the archive."""
     directory = cache_directory()
     if not glob.glob(os.path.join(directory, "linux-image-*")):
-        _download(directory)
+        try:
+            _download(directory)
+        except Unusable:
+            # apt's lists may be missing or older than the archive
+            subprocess.run(["apt-get", "-q", "update"], capture_output=True, check=False)
+            _download(directory)
     newest = max(glob.glob(os.path.join(directory, "linux-image-*")), key=os.path.getmtime)
     modules = glob.glob(os.path.join(newest, "lib/modules/*"))
     images = glob.glob(os.path.join(newest, "boot/vmlinuz-*"))

@@ -22,7 +22,7 @@ class Offloading:
         self.protocol = "udp" if udp else "tcp"
         world.router.run("nft", "-f", "-", stdin=HOOKS)
         steer(world, offload=True)
-        self.run = world.traffic(flows=FLOWS, rate=50, packets=400, spread=40, udp=udp, timeout=5)
+        self.run = world.traffic(flows=FLOWS, rate=50, packets=9000, spread=900, udp=udp, timeout=5)
         wait_until(lambda: len(self.offloaded()) == FLOWS, 20, "all flows in the flowtable")
 
     def offloaded(self):
@@ -60,7 +60,6 @@ def test_settled_flows_skip_the_hooks(make_world, udp):
     assert world.split(flow.run.run) == {"link1": FLOWS // 2, "link2": FLOWS // 2}
     assert world.leaked() == 0
     assert world.balancer.decided() == FLOWS
-    flow.run.stop()
 
 
 def test_deleted_flows_come_back(make_world):
@@ -74,4 +73,3 @@ def test_deleted_flows_come_back(make_world):
     assert {int(re.search(r" mark=(\d+)", line)[1]) for line in flow.offloaded()} == {0x8200}
     assert world.leaked() == 0
     assert world.balancer.decided() == FLOWS + FLOWS // 2
-    flow.run.stop()
