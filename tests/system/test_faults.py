@@ -144,6 +144,7 @@ def test_a_thousand_reloads_lose_nothing(make_world, figures, scale):
     started = time.monotonic()
     for number in range(reloads):
         if number % 10 == 0:
+            load.wait_for(scale(50))  # a thousand reloads take less than a second: spread them over the load
             w.links[0].weight = 3 + number // 10 % 2
             w.balancer.configure(w.links, source_limit=0)
         if number % 100 == 99:
