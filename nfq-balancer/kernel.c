@@ -54,6 +54,32 @@ struct kernel_queues kernel_queues_read(int fd, unsigned first, unsigned count)
 	return out;
 }
 
+/* ---- reverse path filter ---- */
+
+static int read_rp_filter(const char *interface)
+{
+	char path[128];
+	int value = -1;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv4/conf/%s/rp_filter", interface);
+	FILE *file = fopen(path, "re");
+
+	if (!file)
+		return -1;
+	if (fscanf(file, "%d", &value) != 1)
+		value = -1;
+	fclose(file);
+	return value;
+}
+
+int kernel_rp_filter(const char *interface)
+{
+	int all = read_rp_filter("all"), own = read_rp_filter(interface);
+
+	/* the kernel takes the higher of the two */
+	return all > own ? all : own;
+}
+
 /* ---- rules.state ---- */
 
 static FILE *open_state(const struct config *config)

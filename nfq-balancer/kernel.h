@@ -22,6 +22,9 @@ struct kernel_queues {
 	uint64_t dropped; /* queue_dropped + user_dropped: lost */
 };
 
+/* The reverse path filter that acts on an interface: 0 off, 1 strict, 2 loose; -1: unknown */
+int kernel_rp_filter(const char *interface);
+
 /* Summed over queues first .. first + count - 1 */
 struct kernel_queues kernel_queues_read(int fd, unsigned first, unsigned count);
 

@@ -9,6 +9,7 @@
 #include <linux/rtnetlink.h>
 #include <string.h>
 
+#include "nfq-balancer/kernel.h"
 #include "nfq-balancer/log.h"
 #include "nfq-balancer/routes.h"
 
@@ -273,6 +274,21 @@ static void sync_group(struct rtnl *rtnl, const struct link_config *link, const 
 			    link->interface, interface->group);
 }
 
+/* Strict on an interface that was made (again) after the rules script had looked:
+ * answers come by the link, and main's route back is another, so they would be dropped */
+static void sync_filter(struct rtnl *rtnl, const struct link_config *link, int ifindex)
+{
+	if (link->gateway.kind == GATEWAY_OFF || kernel_rp_filter(link->interface) != 1)
+		return;
+	int failed = rtnl_set_rp_filter(rtnl, ifindex, 2);
+
+	if (failed)
+		log_warning("link %s: the reverse path filter of %s is strict and drops answers: %s", link->name,
+			    link->interface, strerror(failed));
+	else
+		log_info("link %s: reverse path filter of %s made loose", link->name, link->interface);
+}
+
 void routes_sync_link(struct rtnl *rtnl, struct links *links, unsigned link, bool active)
 {
 	const struct link_config *config = &links->config->links[link];
@@ -284,8 +300,10 @@ void routes_sync_link(struct rtnl *rtnl, struct links *links, unsigned link, boo
 		return;
 	}
 	look.ifindex = interface.ifindex;
-	if (active)
+	if (active) {
 		sync_group(rtnl, config, &interface);
+		sync_filter(rtnl, config, interface.ifindex);
+	}
 	/* routes need the interface up; carrier may come and go above them */
 	for (int family = 4; family <= 6 && interface.up; family += 2) {
 		const struct gateway *gateway = family == 6 ? &config->gateway6 : &config->gateway;

@@ -8,6 +8,7 @@
 #include <linux/fib_rules.h>
 #include <linux/if.h>
 #include <linux/if_link.h>
+#include <linux/ip.h>
 #include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -495,5 +496,22 @@ int rtnl_set_group(struct rtnl *rtnl, int ifindex, uint32_t group)
 
 	header->ifi_index = ifindex;
 	mnl_attr_put_u32(message, IFLA_GROUP, group);
+	return talk(rtnl, message, NULL);
+}
+
+int rtnl_set_rp_filter(struct rtnl *rtnl, int ifindex, uint32_t value)
+{
+	struct nlmsghdr *message = put_request(rtnl, RTM_NEWLINK, NLM_F_ACK);
+	struct ifinfomsg *header = mnl_nlmsg_put_extra_header(message, sizeof(*header));
+
+	header->ifi_index = ifindex;
+	struct nlattr *families = mnl_attr_nest_start(message, IFLA_AF_SPEC);
+	struct nlattr *family = mnl_attr_nest_start(message, AF_INET);
+	struct nlattr *settings = mnl_attr_nest_start(message, IFLA_INET_CONF);
+
+	mnl_attr_put_u32(message, IPV4_DEVCONF_RP_FILTER, value);
+	mnl_attr_nest_end(message, settings);
+	mnl_attr_nest_end(message, family);
+	mnl_attr_nest_end(message, families);
 	return talk(rtnl, message, NULL);
 }

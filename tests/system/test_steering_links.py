@@ -136,6 +136,25 @@ def test_gateway_auto_follows_main(make_world):
     only(split, "link1")
 
 
+def test_interface_made_again_with_a_strict_filter(make_world):
+    """A new interface (PPP dialled in again) gets the default reverse path filter, which drops what comes by it."""
+    w = make_world(links=2)
+    two = w.links[1]
+    w.router.sysctl({"net.ipv4.conf.default.rp_filter": 1, "net.ipv4.conf.wan2.rp_filter": 1})
+    steer(w)
+    w.router.ip("link del wan2")
+    wait_link(w, "link2", "down")
+    w.lab.wire(w.router, "wan2", w.internet, "wan2")
+    w.router.address("wan2", f"{two.address}/28")
+    w.internet.address("wan2", f"{two.gateway}/28")
+    wait_link(w, "link2", "up")
+    result, split = from_all_clients(w, 300)
+    all_well(result, 300)
+    only(split, "link1", "link2")
+    w.balancer.stop()
+    assert w.router.sh("cat /proc/sys/net/ipv4/conf/wan2/rp_filter").strip() == "1"
+
+
 # ---- from outside ----
 
 @pytest.mark.parametrize("udp", [False, True], ids=["tcp", "udp"])
