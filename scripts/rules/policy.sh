@@ -77,8 +77,8 @@ policy_parse() {
 		ip-forward) ip_forward=$1 ;;
 		source-limit) source_limit=$1 ;;
 		preference) preference=$1 ;;
-		run-directory) policy_run=$1 ;;
-		config-file) config_file=$1 ;;
+		run-directory) policy_run=$rest ;;
+		config-file) config_file=$rest ;;
 		checksum) checksum=$1 ;;
 		helper) helpers="$helpers $1" ;;
 		lan) lan="$lan $1" ;;
