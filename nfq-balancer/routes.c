@@ -6,6 +6,7 @@
  * route, reads what is there, and changes only the difference, so that looking once
  * too often costs nothing and an event lost is made good by the next look.
  */
+#include <errno.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
 
@@ -28,7 +29,7 @@ struct look {
 	int family;
 	struct list addresses;
 	struct list wanted, present; /* routes, then rules */
-	bool has_way; /* a default route is wanted, its gateway known */
+	bool blind; /* the kernel could not be asked */
 };
 
 static void append(struct list *list, const struct rtnl_object *object)
@@ -96,7 +97,7 @@ static bool want_default(struct look *look)
 		route.has_gateway = true;
 		route.gateway = gateway->addr;
 	} else if (gateway->kind == GATEWAY_AUTO) {
-		rtnl_routes(look->rtnl, look->family, RT_TABLE_MAIN, look->ifindex, keep_best_default, &best);
+		look->blind = !rtnl_routes(look->rtnl, look->family, RT_TABLE_MAIN, look->ifindex, keep_best_default, &best);
 		if (!best.n)
 			return false;
 		route.has_gateway = best.at[0].has_gateway;
@@ -240,17 +241,22 @@ static bool has_global(const struct list *addresses)
 	return false;
 }
 
-static const char *sync_family(struct look *look, bool active)
+/* What keeps the family from leaving by the link, or NULL; `known` where nothing could be learnt */
+static const char *sync_family(struct look *look, bool active, const char *known)
 {
 	const struct nat *nat = look->family == 6 ? &look->link->nat6 : &look->link->nat;
 	const char *missing = NULL;
 
 	look->addresses.n = look->wanted.n = look->present.n = 0;
-	rtnl_addresses(look->rtnl, look->ifindex, keep_address, look);
+	look->blind = !rtnl_addresses(look->rtnl, look->ifindex, keep_address, look);
 	if (!has_global(&look->addresses) && nat->kind == NAT_MASQUERADE)
 		missing = "no address";
-	if (!want_default(look))
+	if (!look->blind && !want_default(look))
 		missing = missing ? missing : "no gateway";
+	if (look->blind) {
+		log_warning("link %s: cannot read addresses and routes: %s", look->link->name, strerror(errno));
+		return known;
+	}
 	want_connected(look);
 	if (!active)
 		return missing;
@@ -296,7 +302,10 @@ void routes_sync_link(struct rtnl *rtnl, struct links *links, unsigned link, boo
 	struct rtnl_object interface;
 
 	if (!rtnl_interface(rtnl, config->interface, 0, &interface)) {
-		links_set_interface(links, link, 0, false);
+		if (errno == ENODEV)
+			links_set_interface(links, link, 0, false);
+		else
+			log_warning("link %s: cannot look at %s: %s", config->name, config->interface, strerror(errno));
 		return;
 	}
 	look.ifindex = interface.ifindex;
@@ -310,7 +319,8 @@ void routes_sync_link(struct rtnl *rtnl, struct links *links, unsigned link, boo
 
 		look.family = family;
 		if (gateway->kind != GATEWAY_OFF)
-			links_set_missing(links, link, family, sync_family(&look, active));
+			links_set_missing(links, link, family,
+					  sync_family(&look, active, links->status[link].missing[family == 6]));
 	}
 	/* last, so that a link is up only when its routes are */
 	links_set_interface(links, link, interface.ifindex, interface.carrier);
