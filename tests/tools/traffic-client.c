@@ -209,6 +209,7 @@ static void flow_request(struct flow *flow, uint64_t now)
 static bool flow_connect(struct flow *flow)
 {
 	const struct sockaddr_storage *to =
+		/* --to is required: NOLINTNEXTLINE(clang-analyzer-core.DivideZero) */
 		&options.to[n_opened / (options.n_from ? options.n_from : 1) % options.n_to];
 	unsigned lap = n_opened / ((options.n_from ? options.n_from : 1) * options.n_to);
 	unsigned port = options.port + lap % (options.last_port - options.port + 1);
