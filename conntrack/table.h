@@ -23,6 +23,8 @@ struct conntrack_entry {
 	uint32_t status; /* IPS_* bits */
 	uint8_t tcp_state; /* TCP_CONNTRACK_*, 0 for other protocols */
 	uint64_t packets[2], bytes[2]; /* original, reply; 0 without nf_conntrack_acct */
+	uint32_t id; /* the kernel's, the same in every event of one entry */
+	uint64_t started, stopped; /* ns since 1970, 0 without nf_conntrack_timestamp; stopped in DESTROY only */
 };
 
 typedef void conntrack_each(const struct conntrack_entry *entry, void *data);

@@ -74,6 +74,7 @@ struct link_config {
 enum scheduler {
 	SCHED_WRR,
 	SCHED_HASH,
+	SCHED_LEAST_LOAD,
 	SCHEDULERS
 };
 

@@ -10,7 +10,11 @@
 #define DEFAULT_STICKY_TIMEOUT 600
 #define MAX_STICKY_TIMEOUT (30 * 86400)
 
-static const char *const scheduler_words[] = { [SCHED_WRR] = "wrr", [SCHED_HASH] = "hash" };
+static const char *const scheduler_words[] = {
+	[SCHED_WRR] = "wrr",
+	[SCHED_HASH] = "hash",
+	[SCHED_LEAST_LOAD] = "least-load",
+};
 _Static_assert(sizeof(scheduler_words) / sizeof(scheduler_words[0]) == SCHEDULERS, "a word for each scheduler");
 static const char *const sticky_words[] = {
 	[STICKY_NONE] = "none",

@@ -22,6 +22,8 @@ struct decider {
 	struct sticky *sticky;
 	struct sched_state *sched;
 	struct recent *recent;
+	struct load *load; /* NULL: nobody counts */
+	unsigned worker; /* which of load->steered is this worker's */
 	uint64_t key[2]; /* of every hash; random per process, fixed in tests. Same for all workers */
 };
 

@@ -12,12 +12,16 @@
  *   hash  weighted rendezvous hashing (Thaler & Ravishankar 1998; weights after
  *         Schindelhauer & Schomaker 2005): smallest -ln(h)/weight wins, in integers.
  *         Only flows of a changed link move.
+ *   least-load  fewest flows sending now, counting the new one, per unit of capacity
+ *         (join the shortest queue); what the age of the counts cannot tell apart is a
+ *         tie, broken by wrr over the capacities.
  */
 #ifndef POLICY_SCHED_H
 #define POLICY_SCHED_H
 
 #include "policy/config.h"
 #include "policy/flow.h"
+#include "policy/load.h"
 #include "policy/runtime.h"
 
 /* What wrr remembers of one link in one group */
@@ -37,6 +41,7 @@ struct sched_input {
 	unsigned slot; /* group slot, or SCHED_SLOT_ANY */
 	uint64_t candidates; /* bit i: links[i]; not 0 */
 	const struct link_runtime *runtime;
+	const struct load *load; /* least-load: flows sending now */
 	uint64_t hash; /* of what the group sticks to (source, or source and destination) */
 };
 
