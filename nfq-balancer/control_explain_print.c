@@ -13,20 +13,13 @@
 
 #define MISMATCHES_SHOWN 16
 
-static const char *base_name(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
-
 /* ---- text: a new flow ---- */
 
 static void rule_line(struct client *client, const struct explanation *e)
 {
 	const struct rule_config *rule = &e->config->rules[e->decision.rule];
 
-	reply(client, "rule    %s (%s:%u)", rule->name, base_name(rule->file), rule->line);
+	reply(client, "rule    %s (%s:%u)", rule->name, human_file(rule->file), rule->line);
 	for (unsigned i = 0; i < e->decision.rule && i < MISMATCHES_SHOWN; i++) {
 		const char *why = policy_mismatch(client->control->daemon->policy, i, &e->flow, &e->meta);
 

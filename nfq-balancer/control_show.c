@@ -218,7 +218,8 @@ void control_show_rules(struct client *client, int argc, char **argv)
 							"if_down", if_down, "flows", (json_int_t)rule_flows(daemon, i),
 							"file", rule->file, "line", (json_int_t)rule->line));
 		columns_add(columns, "%s\t%s\t%s\t%" PRIu64 "\t%s:%u", rule->name, rule_target(config, rule),
-			    rule->action == RULE_LINK ? if_down : "-", rule_flows(daemon, i), rule->file, rule->line);
+			    rule->action == RULE_LINK ? if_down : "-", rule_flows(daemon, i), human_file(rule->file),
+			    rule->line);
 	}
 	if (client->json)
 		reply_json(client, json_pack("{sO}", "rules", list));

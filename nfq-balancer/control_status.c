@@ -54,6 +54,8 @@ static void look_at_links(struct report *report)
 		else
 			trouble(report, "link %s: %s%s%s", link->name, link_state_name(status->state),
 				status->why[0] ? ", " : "", status->why);
+		if (status->state == LINK_UP && !status->carrier)
+			trouble(report, "link %s: set up by administrator, but its interface is down", link->name);
 		for (int family = 0; family < 2 && status->state == LINK_UP; family++) {
 			const struct gateway *gateway = family ? &link->gateway6 : &link->gateway;
 

@@ -158,6 +158,13 @@ int human_protocol_parse(const char *text)
 	return *end == '\0' && number <= UINT8_MAX ? (int)number : -1;
 }
 
+const char *human_file(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
 char *human_endpoint(const struct flow *flow, bool source, char *out)
 {
 	char addr[FLOW_ADDR_STRLEN];

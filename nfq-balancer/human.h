@@ -22,6 +22,7 @@ char *human_percent(uint64_t part, uint64_t whole, char *out); /* "66 %"; "-" of
 char *human_percent2(uint64_t part, uint64_t whole, char *out); /* "99.98 %", never 0 or 100 unless exactly so */
 char *human_protocol(uint8_t protocol, char *out); /* "tcp", "47" */
 int human_protocol_parse(const char *text); /* -1: unknown */
+const char *human_file(const char *path); /* its last part */
 
 /* "192.0.2.1:443", "[2001:db8::1]:443", no port where the protocol has none.
  * `out` holds FLOW_ADDR_STRLEN + 8 bytes. */

@@ -55,17 +55,22 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt, const char *text, void *result)
 	value->file = current->file;
 	value->line = (unsigned)cfg->line;
 	memcpy(value->text, text, size);
-	memcpy(result, &value, sizeof(value));
+	*(void **)result = value;
 	return 0;
 }
 
 /* The name of an open section, `link "a"`, unless it was opened before, which is reported */
 static char *section_name(const cfg_t *cfg)
 {
+	bool tier = strcmp(cfg->name, "tier") == 0;
 	char shown[SHOWN_MAX];
 	char *name;
 
-	if (asprintf(&name, "%s \"%s\"", cfg->name, text_plain(cfg->title, shown)) < 0) {
+	if (!tier)
+		snprintf(current->outer, sizeof(current->outer), "%s \"%.*s\"", cfg->name, CONFIG_NAME_MAX + 1,
+			 text_plain(cfg->title, shown));
+	if (asprintf(&name, "%s \"%s\"%s%s", cfg->name, text_plain(cfg->title, shown), tier ? " of " : "",
+		     tier ? current->outer : "") < 0) {
 		current->no_memory = true;
 		return NULL;
 	}
@@ -89,10 +94,8 @@ static int on_start(cfg_t *cfg, cfg_opt_t *opt, const char *text, void *result)
 	struct section_seen *seen;
 	char *name;
 
-	memset(result, 0, sizeof(void *));
+	*(void **)result = NULL;
 	on_value(cfg, opt, text, result);
-	if (strcmp(cfg->name, "tier") == 0)
-		return 0;
 	name = section_name(cfg);
 	if (name == NULL)
 		return 0;
@@ -428,7 +431,7 @@ struct config *config_load(const char *path, struct config_messages *errors, str
 		current = NULL;
 	}
 	parse_done(&parse);
-	if (errors->n == 0)
+	if (errors->n == 0 && !parse.no_memory)
 		return config;
 	config_free(config);
 	return NULL;

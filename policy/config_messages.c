@@ -11,30 +11,29 @@
 #include "policy/config_parse.h"
 
 /* Takes `text`, also when there is no room for it */
-static void messages_push(struct config_messages *messages, char *text)
+static bool messages_push(struct config_messages *messages, char *text)
 {
-	char **grown;
+	char **grown = realloc(messages->text, (messages->n + 1) * sizeof(*grown));
 
-	if (text == NULL)
-		return;
-	grown = realloc(messages->text, (messages->n + 1) * sizeof(*grown));
 	if (grown == NULL) {
 		free(text);
-		return;
+		return false;
 	}
 	messages->text = grown;
 	grown[messages->n++] = text;
+	return true;
 }
 
-void messages_add(struct config_messages *messages, const char *format, ...)
+bool messages_add(struct config_messages *messages, const char *format, ...)
 {
 	va_list args;
+	bool added;
 	char *text;
 
 	va_start(args, format);
-	if (vasprintf(&text, format, args) >= 0)
-		messages_push(messages, text);
+	added = vasprintf(&text, format, args) >= 0 && messages_push(messages, text);
 	va_end(args);
+	return added;
 }
 
 void config_messages_free(struct config_messages *messages)
@@ -45,40 +44,40 @@ void config_messages_free(struct config_messages *messages)
 	*messages = (struct config_messages){ 0 };
 }
 
-/* "FILE:LINE: WHERE" and what follows, which is freed */
-static void message_at(struct config_messages *messages, const struct parse *parse, const char *file, unsigned line,
-		       char *what)
+/* Add "FILE:LINE: WHERE" and what follows */
+__attribute__((format(printf, 5, 0))) static void message_at(struct parse *parse, struct config_messages *messages,
+							     const char *file, unsigned line, const char *format,
+							     va_list args)
 {
-	if (line != 0)
-		messages_add(messages, "%s:%u: %s%s", file, line, parse->where, what);
-	else
-		messages_add(messages, "%s: %s%s", file, parse->where, what);
-	free(what);
+	bool added = false;
+	char *what;
+
+	if (vasprintf(&what, format, args) >= 0) {
+		if (line != 0)
+			added = messages_add(messages, "%s:%u: %s%s", file, line, parse->where, what);
+		else
+			added = messages_add(messages, "%s: %s%s", file, parse->where, what);
+		free(what);
+	}
+	if (!added) /* an error that nobody reads must still refuse the configuration */
+		parse->no_memory = true;
 }
 
 void parse_error(struct parse *parse, const char *file, unsigned line, const char *format, ...)
 {
 	va_list args;
-	char *what;
 
 	va_start(args, format);
-	if (vasprintf(&what, format, args) >= 0)
-		message_at(parse->errors, parse, file, line, what);
-	else
-		parse->no_memory = true;
+	message_at(parse, parse->errors, file, line, format, args);
 	va_end(args);
 }
 
 void parse_warning(struct parse *parse, const char *file, unsigned line, const char *format, ...)
 {
 	va_list args;
-	char *what;
 
 	va_start(args, format);
-	if (vasprintf(&what, format, args) >= 0)
-		message_at(parse->warnings, parse, file, line, what);
-	else
-		parse->no_memory = true;
+	message_at(parse, parse->warnings, file, line, format, args);
 	va_end(args);
 }
 

@@ -2,8 +2,9 @@
 /*
  * policy/config_names.c - names of protocols, services and DSCP classes
  *
- * The system's databases come first. A router without them (Debian's package
- * netbase) still knows the names that people use in firewall rules.
+ * A router without /etc/services and /etc/protocols (Debian's package netbase)
+ * still knows the names that people use in firewall rules. For services the system's
+ * file comes first: administrators add to it.
  */
 #include <arpa/inet.h>
 #include <netdb.h>

@@ -25,6 +25,8 @@
 /* Key of the hidden option that records where a section starts; no file can spell it */
 #define SECTION_START "\tstart"
 
+#define SHOWN_MAX 72 /* of a name or value in a message */
+
 /* A value as written */
 struct value {
 	const char *file; /* interned in config.files */
@@ -34,7 +36,7 @@ struct value {
 
 /* Where a section was opened, to find titles used twice */
 struct section_seen {
-	char *name; /* kind and title: link "a" */
+	char *name; /* kind and title: link "a", or tier "2" of group "all" */
 	const char *file;
 	unsigned line;
 };
@@ -44,11 +46,12 @@ struct parse {
 	struct config_messages *errors;
 	struct config_messages *warnings;
 	const char *file; /* being read by libconfuse */
-	char where[64]; /* `link "x": ` while that section is read, or "" */
+	char where[SHOWN_MAX]; /* `link "x": ` while that section is read, or "" */
 	unsigned depth; /* of includes */
 	bool no_memory;
 	struct section_seen *seen;
 	size_t n_seen;
+	char outer[SHOWN_MAX]; /* kind and title of the group whose tiers are read */
 	/* what cannot be told from struct config any more */
 	bool lan_stated; /* also as an empty list: a server has none, and means it */
 	bool mask_ok; /* the mask is usable: ids and marks can be checked against it */
@@ -65,12 +68,11 @@ void parse_warning(struct parse *parse, const char *file, unsigned line, const c
 /* "FILE:LINE: WHERE KEY VALUE, expected ..." */
 void value_error(struct parse *parse, const char *key, const struct value *value, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
-/* Append one message to a list, from a format */
-void messages_add(struct config_messages *messages, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Append one message to a list; false when memory is short */
+bool messages_add(struct config_messages *messages, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Enter (or with NULL leave) a section */
 void parse_where(struct parse *parse, const char *kind, const char *title);
 /* `text` made fit for a message: no control characters, not endless; the second form quotes all but numbers */
-#define SHOWN_MAX 72
 const char *text_plain(const char *text, char out[SHOWN_MAX]);
 const char *text_shown(const char *text, char out[SHOWN_MAX]);
 

@@ -126,8 +126,9 @@ static void file_add(struct ports *ports, const char *key, const struct value *v
 void get_ports(struct parse *parse, cfg_t *section, const char *key, const char *file_key,
 	       const struct rule_config *rule, struct port_range **ranges, size_t *n)
 {
-	struct ports ports = { .parse = parse, .rule = rule, .ranges = ranges, .n = n };
+	struct ports ports = { .parse = parse, .rule = rule, .ranges = ranges };
 
+	ports.n = n;
 	section_refuse_empty(parse, section, key);
 	section_refuse_empty(parse, section, file_key);
 	for (size_t i = 0; i < section_count(section, key); i++) {

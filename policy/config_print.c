@@ -26,8 +26,8 @@ static void print_top(FILE *out, const struct config *config)
 
 	print_strings(out, "files", config->files, config->n_files, "-");
 	print_strings(out, "lan", config->lan, config->n_lan, "none: no client's connection is steered");
-	fprintf(out, "%-16s%u to %u, %" PRIu32 " packets each\n", "queues", config->queue_first,
-		config->queue_first + config->queues - 1, config->queue_length);
+	fprintf(out, "%-16s%u, NFQUEUE %u to %u, %" PRIu32 " packets each\n", "queues", config->queues,
+		config->queue_first, config->queue_first + config->queues - 1, config->queue_length);
 	fprintf(out, "%-16s%s\n", "fallback",
 		config->fallback ? "yes: without the daemon the kernel shares new connections out"
 				 : "no: without the daemon new connections are dropped");

@@ -240,12 +240,11 @@ static void check_order(struct parse *parse)
 	}
 	last = &config->rules[config->n_rules - 1];
 	if (!rule_matches_all(last))
-		parse_error(
-			parse, last->file, last->line,
-			"no final rule: rule \"%s\" is the last and has conditions, expected one without after it, "
+		parse_error(parse, last->file, last->line,
+			    "no final rule: rule \"%s\" is the last and has conditions, expected one without after it, "
 			    "such as "
-			"rule \"rest\" { use = \"GROUP\" }",
-			last->name);
+			    "rule \"rest\" { use = \"GROUP\" }",
+			    last->name);
 }
 
 void warn_unreachable_rules(struct parse *parse)

@@ -280,8 +280,10 @@ static bool count_brace(struct scan *scan)
 
 bool text_prepare(struct parse *parse, const char *file, char *text, size_t length, unsigned *open_brace)
 {
-	struct scan scan = { .parse = parse, .file = file, .at = text, .end = text + length, .line = 1 };
+	struct scan scan = { .parse = parse, .file = file, .line = 1 };
 
+	scan.at = text;
+	scan.end = text + length;
 	while (scan.at < scan.end) {
 		if (*scan.at == '"' || *scan.at == '\'') {
 			if (!skip_string(&scan))

@@ -12,9 +12,9 @@
 #define DEFAULT_MASK UINT32_C(0xff00)
 #define MAX_PREFERENCE 32700 /* main's own rule stands at 32766, and we take a few */
 
-/* Connection tracking helpers of the kernel */
+/* Connection tracking helpers, by the kernel's names; Q.931 and RAS are those of H.323 */
 static const char *const helper_names[] = {
-	"amanda", "ftp", "h323", "irc", "netbios-ns", "pptp", "sane", "sip", "snmp", "tftp",
+	"Q.931", "RAS", "amanda", "ftp", "irc", "netbios-ns", "pptp", "sane", "sip", "snmp", "tftp",
 };
 
 static const char *const ip_forward_words[] = { [IP_FORWARD_SET] = "set", [IP_FORWARD_KEEP] = "keep" };
@@ -99,7 +99,7 @@ static void parse_helpers(struct parse *parse, cfg_t *root)
 			known |= strcmp(value->text, helper_names[j]) == 0;
 		if (!known)
 			value_error(parse, "helpers", value,
-				    "amanda, ftp, h323, irc, netbios-ns, pptp, sane, sip, snmp or tftp");
+				    "ftp, sip, tftp, irc, pptp, amanda, sane, snmp, netbios-ns, Q.931 or RAS");
 		else if (!listed(config->helpers, config->n_helpers, value->text))
 			push_string(parse, &config->helpers, &config->n_helpers, value->text);
 	}

@@ -125,6 +125,7 @@ command_start() {
 }
 
 start_fresh() {
+	check_helpers
 	check_tables
 	warn_absent
 	plan_network
@@ -151,6 +152,7 @@ refresh() {
 	fi
 	queue_kind=legacy
 	case $(state_value iptables4) in *-nft) queue_kind=nft ;; esac
+	check_helpers
 	check_tables
 	warn_absent
 	plan_network

@@ -166,6 +166,7 @@ check_links() {
 		check_table "$l_table"
 	done
 	for interface in $lan; do
+		case $interface in *+) continue ;; esac # they come and go
 		interface_exists "$interface" || finding warn "LAN interface $interface does not exist" "correct lan, or create it"
 	done
 }

@@ -9,7 +9,7 @@
 # $work/text4 and text6) and a list of jumps ($work/jumps); what stands in our name
 # and is in neither goes away afterwards.
 
-TABLES='raw nat mangle'
+TABLES='raw nat filter mangle'
 
 # The built-in chains with a jump, for the current backend: "table chain ours where"
 iptables_jumps() {

@@ -20,6 +20,8 @@ pure_jumps() {
 	emit mangle POSTROUTING nfqb_guard first
 	# ahead of DNAT and REDIRECT, which end a packet's way through the table
 	emit nat PREROUTING nfqb_commit first
+	emit filter FORWARD nfqb_reject first
+	emit filter OUTPUT nfqb_reject first
 	emit nat OUTPUT nfqb_own_commit first
 	emit nat POSTROUTING nfqb_nat last
 	emit raw OUTPUT nfqb_tunnel last
@@ -201,6 +203,19 @@ pure_own() {
 	add own_new "-j $(queue_target)"
 }
 
+# REJECT works in the filter table only, which a packet reaches after routing; so
+# there is no prohibit rule with these backends (see plan_rules()), and the guard
+# stops what gets past a firewall that was loaded anew.
+pure_reject() {
+	add reject "-m mark ! --mark $reject/$mask -j RETURN"
+	add reject "-p tcp -j REJECT --reject-with tcp-reset"
+	if [ "$family" = 4 ]; then
+		add reject "-j REJECT --reject-with icmp-admin-prohibited"
+	else
+		add reject "-j REJECT --reject-with icmp6-adm-prohibited"
+	fi
+}
+
 pure_settle() {
 	[ "$fallback" = yes ] || add settle "$(has_mark "$waiting") -j DROP"
 	for id in $(carriers "$family"); do
@@ -220,6 +235,8 @@ pure_settle() {
 
 pure_guard() {
 	number=0
+	add guard "$(has_mark "$reject") -j DROP"
+	[ "$local_traffic" != yes ] || pure_guard_own
 	for interface in $interfaces; do
 		number=$((number + 1))
 		add guard "-o $interface -m connmark ! --mark 0/$mask -g nfqb_guard_$number"
@@ -232,12 +249,21 @@ pure_guard() {
 	done
 }
 
+# Newer kernels do not route a packet again that left an nf_tables mangle OUTPUT
+# for a queue where nobody listens: the flow stays with the link it leaves by
+pure_guard_own() {
+	for id in $(carriers "$family"); do
+		link_use "$id"
+		add guard "$(has_mark "$l_settled") -m conntrack --ctstate NEW -m addrtype --src-type LOCAL -j nfqb_stays_$id"
+	done
+}
+
 pure_nat() {
 	for id in $(carriers "$family"); do
 		link_use "$id"
 		which="-o $l_if"
 		! is_shared "$l_if" || which="$which $(has_ct "$l_settled")"
-		eval "nat=\$l_nat$family"
+		nat_of "$family"
 		case $nat in
 		none) ;;
 		masquerade) add nat "$which -j MASQUERADE" ;;
@@ -291,6 +317,7 @@ pure_text() {
 	family=$1
 	{ pure_tunnel; pure_helper; } | pure_table raw
 	{ pure_known; pure_commit; pure_own_commit; pure_nat; } | pure_table nat
+	pure_reject | pure_table filter
 	{ pure_known; pure_from_lan; pure_steer; pure_own; pure_settle; pure_guard; } | pure_table mangle
 }
 

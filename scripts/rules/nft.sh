@@ -143,9 +143,14 @@ nft_steer() {
 		separator=', '
 	done
 	for interface in $lan; do
+		case $interface in *+) continue ;; esac
 		is_link "$interface" || printf '%s"%s" : goto from_lan' "$separator" "$interface"
 	done
 	emit " }"
+	# "ppp+": nft writes it with a star, and not in a map
+	for interface in $lan; do
+		case $interface in *+) emit "		iifname \"${interface%+}*\" goto from_lan" ;; esac
+	done
 	emit "	}"
 }
 
@@ -419,7 +424,7 @@ nft_nat() {
 			carries "$id" $family || continue
 			which="oifname \"$l_if\""
 			! is_shared "$l_if" || which="$which ct mark & $mask == $l_settled"
-			eval "nat=\$l_nat$family"
+			nat_of $family
 			case $nat in
 			none) ;;
 			masquerade) emit "		$which meta nfproto ipv$family masquerade" ;;
@@ -462,7 +467,7 @@ nft_text() {
 	nft_from_lan
 	nft_from_link
 	nft_steer
-	[ "$backend" != nft ] || nft_queue queue prerouting
+	[ "$backend" != nft ] || nft_queue ask prerouting
 	nft_fallback
 	nft_commit
 	nft_own

@@ -103,6 +103,15 @@ policy_read() {
 	use_run_directory "$policy_run"
 }
 
+# How the current link (l_*) translates a family: none, masquerade or an address. On
+# a shared interface the kernel could not know which of the router's addresses to
+# take, so the link's own is named.
+nat_of() {
+	eval "nat=\$l_nat$1"
+	[ "$nat" = masquerade ] && is_shared "$l_if" || return 0
+	case $1$l_address in 4*.* | 6*:*) nat=$l_address ;; esac
+}
+
 # ---- the fallback's weights ----
 
 # The links that carry a family

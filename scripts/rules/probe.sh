@@ -112,6 +112,12 @@ choose_backend() {
 	die "no backend works: neither nftables with queue or with NFQUEUE in iptables, nor iptables with NFQUEUE, statistic and CONNMARK"
 }
 
+check_helpers() {
+	for helper in $helpers; do
+		helper_works "$helper" || die "helper $helper: the kernel has none (module nf_conntrack_$helper); load it, or take it out of helpers"
+	done
+}
+
 # Does the kernel have this conntrack helper?
 helper_works() {
 	for where in $(helper_ports "$1"); do

@@ -99,7 +99,10 @@ plan_rules() {
 			rule 1 "$address fwmark 0/$bits lookup $l_table"
 		done
 	done
-	rule 2 "all fwmark $(short_hex "$reject")/$bits prohibit"
+	case $backend in
+	# the commit chain answers first and better; the rule is for a chain that is gone
+	nft*) rule 2 "all fwmark $(short_hex "$reject")/$bits prohibit" ;;
+	esac
 	rule 3 "all lookup 254 suppress_prefixlength 0"
 	for id in $(carriers "$family"); do
 		link_use "$id"

@@ -167,11 +167,10 @@ static void decide_record(struct decider *decider, struct link_runtime *runtime,
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {
+	static struct policy *policy; /* made once: compiling takes longer than deciding */
 	static struct link_runtime runtime;
 	static struct sched_state sched;
-	struct policy *policy = make_policy();
 	struct decider decider = {
-		.policy = policy,
 		.runtime = &runtime,
 		.sticky = sticky_new(64),
 		.sched = &sched,
@@ -180,6 +179,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	uint64_t now = 1000;
 
 	expect(decider.sticky && decider.recent);
+	if (!policy)
+		policy = make_policy();
+	decider.policy = policy;
 	memset(&sched, 0, sizeof(sched));
 	link_runtime_init(&runtime, policy_config(policy));
 	while (len >= sizeof(struct record)) {
@@ -197,6 +199,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	}
 	sticky_free(decider.sticky);
 	recent_free(decider.recent);
-	policy_free(policy);
 	return 0;
 }

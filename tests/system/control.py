@@ -10,6 +10,7 @@ class Speaker:
     """One connection to the control socket, kept open; says and reads as it is told."""
 
     def __init__(self, balancer, timeout=10):
+        self.balancer = balancer
         self.stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.stream.settimeout(timeout)
         self.stream.connect(balancer.socket_path)

@@ -20,6 +20,7 @@ RULES = {
     "squid": {"from": "router", "dscp": [8], "use": "balanced"},
     "bank": {"destination": ["203.0.113.2/32"], "use": "banks"},
     "inside": {"destination": ["203.0.113.3/32"], "use": "bypass"},
+    "guests": {"interface": ["guest0"], "use": "link1"},
     "rest": {"use": "balanced"},
 }
 FLOWS = 40
@@ -97,7 +98,7 @@ def test_show_rules(balancer):
     assert [rule["rule"] for rule in rules] == list(RULES)
     assert rules[0]["if_down"] == "reject" and rules[0]["action"] == "link"
     assert rules[3]["use"] == "bypass"
-    assert rules[4]["flows"] == FLOWS
+    assert rules[5]["flows"] == FLOWS
     lines = open(balancer.config_path, encoding="utf-8").read().splitlines()
     assert 'rule "smtp"' in "\n".join(lines[rules[0]["line"] - 2:rules[0]["line"] + 1])
     assert balancer.control("show rules")[1].split()[:4] == ["smtp", "link2", "reject", "0"]
@@ -149,7 +150,7 @@ def test_explain_new(world, balancer):
     client = world.client_address(1)
     reply = balancer.control(f"explain tcp {client} 50000 203.0.113.9 443")
     assert re.fullmatch(r"rule    rest \(nfq-balancer\.conf:\d+\); not: smtp \(port\), squid \(not from the router\), "
-                        r"bank \(destination\), inside \(destination\)", reply[0])
+                        r"bank \(destination\), inside \(destination\), guests \(interface\)", reply[0])
     assert re.fullmatch(r"group   balanced, wrr: (link1 <- next, link2|link1, link2 <- next)", reply[1])
     assert reply[2].startswith("sticky  ")
     chosen = 1 if "link1 <- next" in reply[1] else 2
@@ -191,6 +192,29 @@ def test_explain_router(world, balancer):
     asked = f"explain tcp {world.client_address(1)} 50000 203.0.113.9 443 dscp 8"
     assert ask_json(balancer, asked)[0]["new"]["rule"] == "rest"
     assert ask_json(balancer, asked + " from router")[0]["new"]["rule"] == "squid"
+
+
+def test_explain_ipv6_prefixes(make_world):
+    """Without NAT the source's prefix fixes the link, and explain says so."""
+    world = make_world(links=2, ipv6="prefix")
+    world.balancer.configure(world.links)
+    world.balancer.start()
+    for link, other in (world.links, reversed(world.links)):
+        client = world.client_address6(1, link)
+        reply = world.balancer.command(f"explain tcp {client} 50000 {world.servers6[0]} 443")
+        assert f"{link.name} <- next" in reply[1] and f"{other.name} (not for this IPv6 source)" in reply[1]
+        assert reply[3].endswith(f"table 10{link.id}, via {link.gateway6} dev {link.interface}, source {client} (no nat)")
+    stranger = f"explain tcp 2001:db8:dddd::1 50000 {world.servers6[0]} 443"
+    assert world.balancer.command(stranger)[3] == "link    none is usable: the kernel's fallback takes it"
+    flow = ask_json(world.balancer, stranger)[0]
+    assert flow["flow"] is None and flow["way"] is None and flow["new"]["reason"] == "no-link"
+
+
+def test_explain_interface(world, balancer):
+    """As stated, or where the router would answer to."""
+    asked = f"explain tcp {world.client_address(1)} 50000 203.0.113.9 443"
+    assert ask_json(balancer, asked + " iface guest0")[0]["new"]["rule"] == "guests"
+    assert ask_json(balancer, asked + " iface lan0")[0]["new"]["rule"] == "rest"
 
 
 def test_explain_existing(world, balancer):
@@ -245,7 +269,7 @@ def test_explain_inbound(world, balancer):
     ("explain tcp 192.0.2.1 1 2001:db8::1 1", "source is IPv4, destination IPv6: expected one family"),
     ("explain tcp 192.0.2.1 1 198.51.100.1 1 dscp 64", 'dscp "64": expected a number from 0 to 63'),
     ("explain tcp 192.0.2.1 1 198.51.100.1 1 mark 0x100", "mark 0x100: expected no bit of our own mask 0xff00"),
-    ("watch rule nothing", 'unknown rule "nothing": expected one of smtp, squid, bank, inside, rest'),
+    ("watch rule nothing", 'unknown rule "nothing": expected one of smtp, squid, bank, inside, guests, rest'),
     ("watch link", 'watch "link": expected a value behind it'),
     ("help nothing", 'no command starts with "nothing"'),
     ("a " * 30, "more than 24 words"),

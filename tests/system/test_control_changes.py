@@ -94,6 +94,24 @@ def test_carrier_loss_shows(world):
     assert any(trouble.startswith("link link1: down") for trouble in answer["troubles"])
 
 
+def test_forced_up_without_carrier_shows(world):
+    world.router.ip("link set wan1 down")
+    world.balancer.command("set link link1 up")
+    wait_until(lambda: any("link1" in trouble for trouble in status(world.balancer)["troubles"]),
+               what="the interface's loss")
+    world.balancer.command("set link link2 down")
+    explained = world.balancer.command("explain tcp 192.168.1.11 50000 203.0.113.1 80 iface lan0")
+    assert explained[1] == "group   balanced, wrr: link1 <- next, link2 (down)"
+    assert explained[3].startswith("link    link1, mark 0x100/0xff00, table 101, no way out now: ")
+
+
+def test_rules_gone_shows(world):
+    world.balancer.rules("stop")
+    reply = world.balancer.control("status")
+    assert reply[0].startswith("WARN  ") and "rules not active" in reply[0]
+    assert "nfq-balancer-rules start" in reply[1]
+
+
 def test_set_scheduler(world):
     """hash: one client and one server stay together; wrr: they take turns."""
     balancer = world.balancer

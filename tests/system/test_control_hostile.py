@@ -2,6 +2,7 @@
 """Clients that do what they should not: the daemon keeps its memory, answers others, and steers."""
 
 import grp
+import json
 import os
 import socket
 import stat
@@ -27,6 +28,18 @@ def make_world_once():
         yield world
 
 
+@pytest.fixture(scope="module", name="quiet", autouse=True)
+def clients_that_say_nothing():
+    """Another daemon, with two silent clients from the first test on: their time runs while the others do."""
+    with lab.world(links=2) as world:
+        world.balancer.configure(world.links)
+        world.balancer.start()
+        with Speaker(world.balancer, timeout=60) as watching, Speaker(world.balancer, timeout=60) as idle:
+            watching.say("watch events")
+            assert watching.line() == "watching events"
+            yield world.balancer, idle, watching
+
+
 @pytest.fixture(name="balancer")
 def balancer_of_world(world):
     return world.balancer
@@ -40,6 +53,26 @@ def memory(balancer):
 
 def descriptors(balancer):
     return len(os.listdir(f"/proc/{balancer.process.pid}/fd"))
+
+
+class Observer(Speaker):
+    """One client that stays, and asks how many others there are."""
+
+    def alone(self, others=0):
+        """Wait until the daemon has let go of everybody but so many others."""
+        self.balancer.control("show groups")  # clients are accepted in order: all earlier ones are known by now
+
+        def clients():
+            return json.loads(self.ask("json show stats")[0])["stats"]["control"]["clients"]
+
+        wait_until(lambda: clients() == 1 + others, what="the daemon to let go of its clients")
+
+
+@pytest.fixture(name="observer")
+def one_more_client(balancer):
+    with Observer(balancer) as observer:
+        observer.alone()
+        yield observer
 
 
 def served_promptly(balancer):
@@ -129,14 +162,14 @@ def test_client_that_never_reads(world, balancer):
     served_promptly(balancer)
 
 
-def test_dump_that_nobody_reads(world, balancer):
+def test_dump_that_nobody_reads(world, balancer, observer):
     """show flows waits for its reader, then goes on to the last flow."""
     world.router.sh("for i in $(seq 1 5000); do echo -A -s 192.168.1.77 -d 203.0.113.77 -p udp --sport $((1024 + i)) "
                     "--dport 53 -t 600 -m 0x8100; done > /tmp/$$.ct; "
                     "conntrack -R /tmp/$$.ct > /dev/null 2>&1; rm -f /tmp/$$.ct")
     there = world.router.conntrack("-s", "192.168.1.77").count("src=192.168.1.77")
     assert there == 5000
-    before = memory(balancer)
+    before, count = memory(balancer), descriptors(balancer)
     with Speaker(balancer) as idle, Speaker(balancer) as second:
         idle.say("json show flows client 192.168.1.77")
         second.say("show flows client 192.168.1.77")
@@ -144,17 +177,21 @@ def test_dump_that_nobody_reads(world, balancer):
             served_promptly(balancer)
         steers(world)
         assert memory(balancer) - before < MEMORY
+        # two clients, and two dumps that wait: the kernel was not asked for more than they read
+        observer.alone(others=2)
+        assert descriptors(balancer) == count + 4
         assert len(idle.reply()) == there + 2
         assert second.reply()[-2] == f"{there} flows"
 
 
-def test_dump_whose_reader_leaves(balancer):
+def test_dump_whose_reader_leaves(balancer, observer):
     count = descriptors(balancer)
     for _ in range(20):
         speaker = Speaker(balancer)
         speaker.say("show flows")
         speaker.close()
-    wait_until(lambda: descriptors(balancer) <= count, what="the dumps' descriptors to be closed")
+    observer.alone()
+    assert descriptors(balancer) == count
 
 
 def test_watcher_that_never_reads(world, balancer):
@@ -183,7 +220,7 @@ def test_watcher_that_never_reads(world, balancer):
         assert left_out > 0 and shown > 0
 
 
-def test_a_thousand_clients(world, balancer):
+def test_a_thousand_clients(world, balancer, observer):
     speakers = [Speaker(balancer, timeout=30) for _ in range(MANY)]
     try:
         for speaker in speakers:
@@ -191,12 +228,11 @@ def test_a_thousand_clients(world, balancer):
         served_promptly(balancer)
         steers(world)
         assert all(speaker.reply()[-1] == "ok" for speaker in speakers)
-        assert ask_json(balancer, "show stats")[0]["stats"]["control"]["clients"] == MANY + 1
+        assert ask_json(balancer, "show stats")[0]["stats"]["control"]["clients"] == MANY + 2
     finally:
         for speaker in speakers:
             speaker.close()
-    wait_until(lambda: ask_json(balancer, "show stats")[0]["stats"]["control"]["clients"] == 1,
-               what="the daemon to let go of them")
+    observer.alone()
 
 
 def test_socket_is_not_for_everybody(balancer):
@@ -243,6 +279,32 @@ def test_no_socket_in_the_way(make_world):
     assert open(path, encoding="utf-8").read() == "data"
 
 
+def test_out_of_descriptors(make_world):
+    """Few descriptors: some clients are served, the rest wait for their turn, the daemon keeps what it needs."""
+    world = make_world(links=2)
+    balancer = world.balancer
+    balancer.configure(world.links)
+    balancer.rules("start")
+    balancer.process = world.router.start("prlimit", "--nofile=100:100", lab.balancer.DAEMON, "-c",
+                                          balancer.config_path, name="daemon")
+    balancer.wait_ready()
+    speakers = [Speaker(balancer, timeout=20) for _ in range(150)]
+    try:
+        for speaker in speakers:
+            speaker.say("show groups")
+        assert speakers[0].reply()[-1] == "ok"
+        steers(world)
+        assert speakers[0].ask("reload")[-1] == "ok"
+        for speaker in speakers[1:]:
+            speakers[0].close()
+            assert speaker.reply()[-1] == "ok"
+            speakers[0] = speaker
+    finally:
+        for speaker in speakers:
+            speaker.close()
+    served_promptly(balancer)
+
+
 def test_socket_group(make_world):
     world = make_world(links=2)
     group = grp.getgrgid(os.stat("/").st_gid if os.stat("/").st_gid else 1).gr_name
@@ -254,7 +316,15 @@ def test_socket_group(make_world):
     world.balancer.stop_daemon()
 
 
-def test_unknown_mistake_after_hostility(balancer):
-    """The daemon that went through all of the above still answers as on its first day."""
+def test_idle_clients_are_closed(quiet):
+    """... but not those who watch."""
+    balancer, idle, watching = quiet
+    assert idle.closed() == b""
+    balancer.command("set weight link1 7")
+    assert watching.line().endswith("link link1: weight 1 -> 7")
+
+
+def test_still_answers(balancer):
+    """The daemon that went through all of the above answers as on its first day."""
     assert error(balancer, "nonsense").startswith("unknown command")
     assert balancer.process.alive()

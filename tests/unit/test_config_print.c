@@ -142,7 +142,7 @@ static void for_people(void **state)
 	static const char *const lines[] = {
 		"files           t.conf\n",
 		"lan             br0, ppp+\n",
-		"queues          8 to 9, 4096 packets each\n",
+		"queues          2, NFQUEUE 8 to 9, 4096 packets each\n",
 		"source-limit    5000 new connections/s of one source, the fallback takes the rest\n",
 		"socket          /run/x/control.sock, root only\n",
 		"\nlink a: id 4, interface w0, weight 3, table 20 isp\n",

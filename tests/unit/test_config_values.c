@@ -136,7 +136,7 @@ static const struct bad_case cases[] = {
 	  "t.conf:1: queue 65536, expected 0 to 65535\n"
 	  "t.conf:2: queues 0, expected 1 to 64\n"
 	  "t.conf:3: queue-length 0, expected 1 to 65536\n"
-	  "t.conf:9: helpers \"quake\", expected amanda, ftp, h323, irc, netbios-ns, pptp, sane, sip, snmp or tftp\n"
+	  "t.conf:9: helpers \"quake\", expected ftp, sip, tftp, irc, pptp, amanda, sane, snmp, netbios-ns, Q.931 or RAS\n"
 	  "t.conf:4: source-limit \"x\", expected 0 to 10000000\n"
 	  "t.conf:5: sticky-entries 1, expected 64 to 16777216\n"
 	  "t.conf:8: ip-forward \"off\", expected set or keep\n"

@@ -10,6 +10,10 @@ static const struct bad_case cases[] = {
 	{ "duplicate group and rule", BASE GROUP REST REST,
 	  "t.conf:5: group \"all\" is defined twice, first at t.conf:4\n"
 	  "t.conf:7: rule \"rest\" is defined twice, first at t.conf:6\n" },
+	{ "duplicate tier",
+	  LAN LINK_A LINK_B "group \"all\" { links = \"a\"\n tier 2 { links = \"b\" }\n tier 2 { links = \"b\" } }\n"
+			    "group \"x\" { links = \"a\"  tier 2 { links = \"b\" } }\n" REST,
+	  "t.conf:6: tier \"2\" of group \"all\" is defined twice, first at t.conf:5\n" },
 	{ "duplicate id", LAN LINK_A "link \"b\" { id = 1  interface = \"wan1\" }\n" GROUP REST,
 	  "t.conf:3: link \"b\": id 1 (mark 0x100) is that of link \"a\" (t.conf:2) too, expected its own\n" },
 	{ "duplicate table",

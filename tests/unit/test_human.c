@@ -95,6 +95,13 @@ static void test_endpoint(void **state)
 	assert_string_equal(human_endpoint(&flow, false, out), "[2001:db8::1]:53");
 }
 
+static void test_file(void **state)
+{
+	(void)state;
+	assert_string_equal(human_file("/etc/nfq-balancer/office.conf"), "office.conf");
+	assert_string_equal(human_file("office.conf"), "office.conf");
+}
+
 static void test_columns(void **state)
 {
 	struct columns *columns = columns_new();
@@ -117,7 +124,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bytes),	 cmocka_unit_test(test_rate),	 cmocka_unit_test(test_tenths),
 		cmocka_unit_test(test_age),	 cmocka_unit_test(test_percent), cmocka_unit_test(test_protocol),
-		cmocka_unit_test(test_endpoint), cmocka_unit_test(test_columns),
+		cmocka_unit_test(test_endpoint), cmocka_unit_test(test_columns), cmocka_unit_test(test_file),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
