@@ -213,9 +213,12 @@ static bool see_packet(struct replay *replay, const struct flow *flow, uint8_t t
 	}
 	first = seen->packets[0] + seen->packets[1] == 1;
 	replay->counts.flows += first;
-	if (replay->options.list_flows)
+	seen->bytes += size;
+	if (first)
+		seen->outbound = leads_outside(&replay->options, flow);
+	if (replay->options.list_flows || replay->options.simulation)
 		return true;
-	if (first && !leads_outside(&replay->options, flow))
+	if (first && !seen->outbound)
 		replay->counts.inbound++;
 	else if (first || (seen->decided && !back && replay->now - seen->decided_at < replay->options.delay))
 		decide_flow(replay, seen, flow, time_us);
@@ -331,9 +334,12 @@ static bool run(struct replay *replay)
 	capture = open_capture(replay->options.capture);
 	if (!capture)
 		return false;
-	replay_print_header(&replay->options);
+	if (!replay->options.simulation)
+		replay_print_header(&replay->options);
 	good = replay_capture(replay, capture);
-	if (replay->options.list_flows)
+	if (replay->options.simulation)
+		good &= replay_simulate(&replay->options, replay->policy, replay->flows);
+	else if (replay->options.list_flows)
 		replay_print_flows(&replay->options, replay->flows);
 	else
 		replay_print_summary(&replay->options, replay->config, &replay->runtime, &replay->counts);

@@ -7,6 +7,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char usage[] =
 	"Usage: nfqb-replay [OPTION]... CONFIG CAPTURE\n"
@@ -23,6 +24,12 @@ static const char usage[] =
 	"  --seed N             of the hash key (default 0)\n"
 	"  -n N                 stop after N packets\n"
 	"  --flows              list the flows, decide nothing\n"
+	"  --simulate MODE      trace: the capture's flows on links of the configured capacity;\n"
+	"                       resample: flows drawn from its sizes, Poisson arrivals\n"
+	"  --draw N             resample: this many flows (default 30000)\n"
+	"  --load PERCENT       resample: of the links' total capacity (default 85)\n"
+	"  --seeds N            resample: mean over this many seeds (default 1)\n"
+	"  --event-delay MS     until a flow's end is known to the scheduler (default 10)\n"
 	"  --json               JSON, one object per line\n"
 	"  -q, --quiet          decisions only: no heading, no summary\n"
 	"  -h, --help           this text\n"
@@ -38,6 +45,12 @@ enum long_option {
 	OPT_SEED,
 	OPT_FLOWS,
 	OPT_JSON,
+	OPT_SIMULATE,
+	OPT_DRAW,
+	OPT_LOAD,
+	OPT_SEEDS,
+	OPT_EVENT_DELAY,
+
 };
 
 static const struct option long_options[] = {
@@ -50,6 +63,11 @@ static const struct option long_options[] = {
 	{ "seed", required_argument, NULL, OPT_SEED },
 	{ "flows", no_argument, NULL, OPT_FLOWS },
 	{ "json", no_argument, NULL, OPT_JSON },
+	{ "simulate", required_argument, NULL, OPT_SIMULATE },
+	{ "draw", required_argument, NULL, OPT_DRAW },
+	{ "load", required_argument, NULL, OPT_LOAD },
+	{ "seeds", required_argument, NULL, OPT_SEEDS },
+	{ "event-delay", required_argument, NULL, OPT_EVENT_DELAY },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'v' },
@@ -112,6 +130,35 @@ static bool add_router(struct replay_options *options, const char *text)
 	return flow_addr_parse(text, &options->router[i]) || complain("--router", text, "an address");
 }
 
+static bool parse_simulation(struct replay_options *options, const char *text)
+{
+	if (!strcmp(text, "trace"))
+		options->simulation = SIMULATE_TRACE;
+	else if (!strcmp(text, "resample"))
+		options->simulation = SIMULATE_RESAMPLE;
+	else
+		return complain("--simulate", text, "trace or resample");
+	return true;
+}
+
+static bool parse_simulated(struct replay_options *options, int option)
+{
+	switch (option) {
+	case OPT_SIMULATE:
+		return parse_simulation(options, optarg);
+	case OPT_DRAW:
+		return parse_number("--draw", optarg, 10000000, &options->sim_flows);
+	case OPT_LOAD:
+		return parse_number("--load", optarg, 99, &options->sim_load);
+	case OPT_SEEDS:
+		return parse_number("--seeds", optarg, 1000, &options->sim_seeds);
+	case OPT_EVENT_DELAY:
+		return parse_number("--event-delay", optarg, 100000, &options->sim_delay);
+	default: /* getopt_long() has said what is wrong */
+		return false;
+	}
+}
+
 static bool parse_one(struct replay_options *options, int option)
 {
 	switch (option) {
@@ -147,8 +194,8 @@ static bool parse_one(struct replay_options *options, int option)
 	case 'v':
 		puts("nfqb-replay (nfq-balancer) " NFQB_VERSION);
 		exit(EXIT_SUCCESS);
-	default: /* getopt_long() has said what is wrong */
-		return false;
+	default:
+		return parse_simulated(options, option);
 	}
 }
 
@@ -157,6 +204,10 @@ bool replay_options_parse(struct replay_options *options, int argc, char **argv)
 	int option;
 	int arguments;
 
+	options->sim_flows = 30000;
+	options->sim_seeds = 1;
+	options->sim_load = 85;
+	options->sim_delay = 10;
 	while ((option = getopt_long(argc, argv, "n:qhv", long_options, NULL)) != -1) {
 		if (!parse_one(options, option))
 			return false;
