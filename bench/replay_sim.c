@@ -19,6 +19,7 @@
 struct sums {
 	double mean, p50, p95, p99;
 	double flows[CONFIG_MAX_LINKS];
+	uint64_t unsteered;
 };
 
 struct simulation {
@@ -176,6 +177,7 @@ static bool run_contenders(struct simulation *sim, uint64_t seed, uint64_t *done
 		sums->p50 += result.p50 * share;
 		sums->p95 += result.p95 * share;
 		sums->p99 += result.p99 * share;
+		sums->unsteered += result.unsteered;
 		for (size_t i = 0; i < sim->config->n_links; i++)
 			sums->flows[i] += (double)result.flows[i] * share;
 		show_progress(sim, ++*done, all);
@@ -214,6 +216,11 @@ bool replay_simulate(const struct replay_options *options, const struct policy *
 		sim.flows = calloc(sim.n, sizeof(*sim.flows));
 		good = sim.flows && run(&sim);
 	}
+	if (good && sim.sums[SIM_LEAST_LOAD].unsteered)
+		fprintf(stderr,
+			"nfqb-replay: warning: %" PRIu64 " flows are not steered by %s (bypass, or a family that no link "
+			"carries): simulated on the first link\n",
+			sim.sums[SIM_LEAST_LOAD].unsteered, options->config);
 	if (good && options->json)
 		print_json(&sim);
 	else if (good)

@@ -22,6 +22,7 @@ enum sim_contender {
 	SIM_LEAST_LOAD, /* decide() with this scheduler in every group */
 	SIM_WRR,
 	SIM_HASH,
+	/* these know weights only, and are given the capacities as weights */
 	SIM_NTH, /* iptables statistic nth, nft numgen inc */
 	SIM_RANDOM, /* by weight: statistic random, numgen random */
 	SIM_ECMP, /* multipath, layer 4 hash */
@@ -47,6 +48,7 @@ struct sim_setting {
 struct sim_result {
 	double mean, p50, p95, p99; /* slowdown */
 	double seconds; /* of simulated time */
+	uint64_t unsteered; /* flows that decide() gave no link, simulated on the first */
 	uint64_t flows[CONFIG_MAX_LINKS]; /* by link index */
 	double bytes[CONFIG_MAX_LINKS];
 };

@@ -58,6 +58,35 @@ static bool open_links(struct sim *sim)
 	return true;
 }
 
+static uint64_t common_divisor(uint64_t a, uint64_t b)
+{
+	while (b) {
+		const uint64_t rest = a % b;
+
+		a = b;
+		b = rest;
+	}
+	return a;
+}
+
+/* Who knows weights only is given those that an administrator would choose: by capacity,
+ * in smallest numbers (nth would otherwise run through whole seconds of one link) */
+static void weigh_by_capacity(struct sim *sim)
+{
+	uint64_t divisor = 0;
+
+	for (size_t i = 0; i < sim->config->n_links; i++) {
+		sim->shares[i] = sim->config->links[i].weight * (sim->config->links[i].download / 1000);
+		divisor = common_divisor(divisor, sim->shares[i]);
+	}
+	for (size_t i = 0; i < sim->config->n_links; i++) {
+		sim->shares[i] /= divisor ? divisor : 1;
+		sim->sum_of_shares += sim->shares[i];
+		if (sim->contender == SIM_WRR || sim->contender == SIM_HASH)
+			atomic_store_explicit(&sim->runtime.weight[i], (uint32_t)sim->shares[i], memory_order_relaxed);
+	}
+}
+
 static void set_scheduler(struct sim *sim, enum scheduler scheduler)
 {
 	for (size_t i = 0; i < sim->config->n_groups; i++)
@@ -73,6 +102,7 @@ bool sim_open(struct sim *sim, const struct sim_setting *setting, enum sim_conte
 	sim->random = setting->seed;
 	sim->load.workers = 1;
 	link_runtime_init(&sim->runtime, sim->config);
+	weigh_by_capacity(sim);
 	if (contender == SIM_LEAST_LOAD || contender == SIM_PERFECT)
 		set_scheduler(sim, SCHED_LEAST_LOAD);
 	else if (contender == SIM_WRR)
@@ -153,15 +183,11 @@ void sim_sample(struct sim *sim)
 
 static unsigned by_weight(const struct sim *sim, uint64_t number)
 {
-	uint64_t sum = 0;
-
-	for (unsigned i = 0; i < sim->n_links; i++)
-		sum += sim->config->links[i].weight;
-	number %= sum;
+	number %= sim->sum_of_shares;
 	for (unsigned i = 0; i < sim->n_links; i++) {
-		if (number < sim->config->links[i].weight)
+		if (number < sim->shares[i])
 			return i;
-		number -= sim->config->links[i].weight;
+		number -= sim->shares[i];
 	}
 	return 0;
 }
@@ -197,7 +223,11 @@ static unsigned by_decision(struct sim *sim, const struct sim_flow *flow)
 	const struct decision decision =
 		decide(&sim->decider, &flow->flow, &meta, START_MS + (uint64_t)(flow->arrival * 1000));
 
-	return decision.action == DECISION_LINK ? (unsigned)decision.link : 0;
+	if (decision.action == DECISION_LINK)
+		return (unsigned)decision.link;
+	/* not steered (bypass, a family that no link carries): where main's default would lead */
+	sim->out->unsteered++;
+	return 0;
 }
 
 unsigned sim_choose(struct sim *sim, size_t index)

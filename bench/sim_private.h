@@ -50,6 +50,7 @@ struct sim {
 	struct decider decider;
 	uint64_t random; /* state of the generator */
 	uint64_t turn; /* nth */
+	uint64_t shares[CONFIG_MAX_LINKS], sum_of_shares; /* weight x capacity, for those who know weights only */
 
 	/* conntrack entries that outlive their flows */
 	double *entries_until;
