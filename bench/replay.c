@@ -28,6 +28,7 @@ struct replay {
 	const struct config *config; /* the policy's */
 	struct link_runtime runtime;
 	struct decider decider;
+	struct load load; /* nothing says here when a flow ends: a count of decisions */
 	struct flow_table *flows;
 	struct replay_counts counts;
 	int64_t first_us; /* time of the first packet */
@@ -83,12 +84,14 @@ static bool open_policy(struct replay *replay)
 	replay->policy = policy_compile(config);
 	if (replay->policy) {
 		replay->config = policy_config(replay->policy);
+		replay->load.workers = 1;
 		replay->decider = (struct decider){
 			.policy = replay->policy,
 			.runtime = &replay->runtime,
 			.sticky = sticky_new(replay->config->sticky_entries),
 			.sched = calloc(1, sizeof(*replay->decider.sched)),
 			.recent = recent_new(RECENT_LOG2),
+			.load = &replay->load,
 			.key = { replay->options.seed, ~replay->options.seed },
 		};
 	}

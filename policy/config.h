@@ -184,6 +184,8 @@ struct config {
 	uint32_t sticky_entries; /* bound of the sticky table */
 	bool fallback; /* false: new flows wait for the daemon or are dropped */
 	bool local; /* steer the router's own connections */
+	bool feedback; /* follow the kernel's connections, to know which flows are sending */
+	unsigned feedback_budget; /* percent of one processor that this may take */
 	enum ip_forward ip_forward;
 	unsigned rule_preference; /* first of the ip rule preferences used */
 	enum log_level log_level;

@@ -202,6 +202,8 @@ static cfg_opt_t root_options[] = {
 	VALUE("queue-length"),
 	VALUE("fallback"),
 	VALUE("local"),
+	VALUE("feedback"),
+	VALUE("feedback-budget"),
 	VALUE("ip-forward"),
 	LIST("helpers"),
 	VALUE("source-limit"),

@@ -76,7 +76,7 @@ static void parse_group(struct parse *parse, cfg_t *section, struct group_config
 		parse_error(parse, group->file, group->line, "no links, expected links = { ... } with at least one");
 	parse_tier(parse, section, group, 1);
 	parse_lower_tiers(parse, section, group);
-	group->scheduler = get_word(parse, section, "scheduler", SCHED_WRR, scheduler_words, SCHEDULERS);
+	group->scheduler = get_word(parse, section, "scheduler", SCHED_LEAST_LOAD, scheduler_words, SCHEDULERS);
 	group->sticky = get_word(parse, section, "sticky", STICKY_SOURCE_DESTINATION, sticky_words,
 				 sizeof(sticky_words) / sizeof(sticky_words[0]));
 	group->sticky_timeout =

@@ -34,6 +34,11 @@ static void print_top(FILE *out, const struct config *config)
 	fprintf(out, "%-16s%s\n", "local",
 		config->local ? "yes: the router's own connections are steered too"
 			      : "no: the router's own connections are left alone");
+	if (config->feedback)
+		fprintf(out, "%-16syes: which flows are sending is followed, within %u %% of a processor\n", "feedback",
+			config->feedback_budget);
+	else
+		fprintf(out, "%-16sno: which flows are sending is not followed\n", "feedback");
 	fprintf(out, "%-16s%s\n", "ip-forward",
 		config->ip_forward == IP_FORWARD_SET ? "set: start turns it on, stop puts it back"
 						     : "keep: left alone");

@@ -172,6 +172,8 @@ void parse_top(struct parse *parse, cfg_t *root)
 	config->sticky_entries = get_number(parse, root, "sticky-entries", 65536, 64, 1u << 24);
 	config->fallback = get_bool(parse, root, "fallback", true);
 	config->local = get_bool(parse, root, "local", false);
+	config->feedback = get_bool(parse, root, "feedback", true);
+	config->feedback_budget = get_number(parse, root, "feedback-budget", 20, 1, 100);
 	config->ip_forward = get_word(parse, root, "ip-forward", IP_FORWARD_SET, ip_forward_words, 2);
 	config->rule_preference = get_number(parse, root, "rule-preference", 10000, 1, MAX_PREFERENCE);
 	config->log_level = get_word(parse, root, "log-level", LOG_LEVEL_INFO, log_level_words, 4);

@@ -310,6 +310,7 @@ struct decision decide(struct decider *decider, const struct flow *flow, const s
 	if (decide_repeat(&q, tuple, &decision))
 		return decision;
 	decision = decide_by_rule(&q);
+	decision.tuple = tuple;
 	remember(&q, tuple, &decision);
 	/* counted at once, so that the next decision of this burst sees it */
 	if (decision.action == DECISION_LINK && decider->load)

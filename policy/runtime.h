@@ -20,6 +20,9 @@ struct link_runtime {
 	_Atomic uint32_t weight[CONFIG_MAX_LINKS];
 	_Atomic uint32_t capacity[CONFIG_MAX_LINKS]; /* 10 kbit/s, download before upload; 0: not stated */
 	_Atomic uint8_t scheduler[CONFIG_MAX_GROUPS]; /* enum scheduler, by group slot */
+	/* measured; 0: not known */
+	_Atomic uint32_t rtt_us[CONFIG_MAX_LINKS]; /* round trip of TCP handshakes */
+	_Atomic uint64_t bits_down[CONFIG_MAX_LINKS]; /* bit/s that arrive, over the last seconds */
 };
 
 /* Weights and schedulers from the configuration, every link usable */

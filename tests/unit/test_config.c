@@ -119,7 +119,7 @@ static void defaults(void **state)
 	assert_int_equal(link->nat6.kind, NAT_NONE);
 	assert_int_equal(link->download, 0);
 	assert_false(link->has_address);
-	assert_int_equal(config->groups[0].scheduler, SCHED_WRR);
+	assert_int_equal(config->groups[0].scheduler, SCHED_LEAST_LOAD);
 	assert_int_equal(config->groups[0].sticky, STICKY_SOURCE_DESTINATION);
 	assert_int_equal(config->groups[0].sticky_timeout, 600);
 	config_free(config);

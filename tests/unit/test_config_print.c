@@ -35,6 +35,7 @@ static void records(void **state)
 		 "queue 8 2 4096\n"
 		 "fallback yes\n"
 		 "local yes\n"
+		 "feedback yes\n"
 		 "ip-forward keep\n"
 		 "source-limit 5000\n"
 		 "preference 500\n"
@@ -80,6 +81,7 @@ static void checksum(void **state)
 		TOP("queue-length = 1"),
 		TOP("fallback = no"),
 		TOP("local = yes"),
+		TOP("feedback = no"),
 		TOP("ip-forward = keep"),
 		TOP("source-limit = 1"),
 		TOP("rule-preference = 1"),
@@ -151,7 +153,7 @@ static void for_people(void **state)
 		"  IPv6 prefixes: 2001:db8:1::/48, 2001:db8:2::/56\n",
 		"  IPv4: no gateway, point to point, source address becomes 198.51.100.7\n",
 		"  IPv4: not carried\n",
-		"\ngroup all: scheduler wrr, sticky none\n",
+		"\ngroup all: scheduler least-load, sticky none\n",
 		"  tier 1: b (weight 1), a (weight 3)\n",
 		"  tier 3, when no link of the tiers above is usable: c (weight 1)\n",
 		"  rest            everything -> group all\n",
