@@ -263,18 +263,37 @@ static bool resync(struct feedback *feedback, void (*each)(const struct conntrac
 	return more == 0;
 }
 
+/* ---- events ---- */
+
+/* True: no event is waiting */
+static bool hear_events(struct feedback *feedback)
+{
+	const int n = conntrack_events_read(feedback->events, EVENTS_AT_ONCE, on_event, feedback);
+
+	if (n >= 0)
+		return n < EVENTS_AT_ONCE;
+	if (errno == ENOBUFS) {
+		if (feedback->status.overruns++ == 0)
+			log_warning("feedback: the kernel dropped events, looking at all connections");
+		feedback->resync = true;
+	} else {
+		log_error("feedback: reading events: %s", strerror(errno));
+	}
+	return false;
+}
+
+/* Events that wait are older than the lost ones: heard after the look they would bring back
+ * flows that are gone. So they are heard first. */
 static void resync_if_needed(struct feedback *feedback, uint64_t now)
 {
 	if (!feedback->resync || now < feedback->next_resync)
 		return;
-	feedback->resync = false;
+	if (feedback->events && !hear_events(feedback))
+		return;
 	feedback->status.resyncs++;
-	if (!resync(feedback, NULL, NULL))
-		feedback->resync = true;
+	feedback->resync = !resync(feedback, NULL, NULL);
 	feedback->next_resync = now_us() + RESYNC_PAUSE_MS * 1000 + 4 * (now_us() - now);
 }
-
-/* ---- events ---- */
 
 static void on_readable(evutil_socket_t fd, short what, void *data)
 {
@@ -283,16 +302,7 @@ static void on_readable(evutil_socket_t fd, short what, void *data)
 
 	(void)fd;
 	(void)what;
-	while (conntrack_events_read(feedback->events, EVENTS_AT_ONCE, on_event, feedback) < 0) {
-		if (errno != ENOBUFS) {
-			log_error("feedback: reading events: %s", strerror(errno));
-			break;
-		}
-		if (feedback->status.overruns++ == 0)
-			log_warning("feedback: the kernel dropped events, looking at all connections");
-		feedback->resync = true;
-		break;
-	}
+	hear_events(feedback);
 	resync_if_needed(feedback, now_us());
 	cpu_end(feedback, begin);
 }

@@ -181,6 +181,7 @@ static void begin(struct track *track, uint32_t index, const struct track_flow *
 	switch (flow->phase) {
 	case TRACK_OPENING:
 		change_state(track, index, TRACK_SYN);
+		entry_at(track, index)->unanswered = true;
 		track_table_set_timer(&track->table, index, now, OPENING_MS);
 		break;
 	case TRACK_ANSWERED:
@@ -225,14 +226,14 @@ static void proceed(struct track *track, uint32_t index, const struct track_flow
 	case TRACK_OPENING:
 		break;
 	case TRACK_ANSWERED:
-		if (entry->state == TRACK_SYN)
-			measure_handshake(track, entry, now);
-		change_state(track, index, TRACK_SENDING);
-		break;
 	case TRACK_OPEN:
-		/* an idle one stays idle: its packets, not its state, tell */
-		if (entry->state == TRACK_SYN)
-			change_state(track, index, TRACK_SENDING);
+		/* later an idle one stays idle: its packets, not its state, tell */
+		if (!entry->unanswered)
+			break;
+		if (flow->phase == TRACK_ANSWERED)
+			measure_handshake(track, entry, now);
+		entry->unanswered = false;
+		change_state(track, index, TRACK_SENDING);
 		break;
 	case TRACK_CLOSING:
 		change_state(track, index, TRACK_CLOSED);

@@ -34,6 +34,7 @@ struct track_entry {
 	uint8_t round; /* of the look that saw it last */
 	bool timed; /* in the wheel */
 	bool looked; /* `packets` is known */
+	bool unanswered; /* TCP: only the SYN is known of */
 };
 
 #define TRACK_SLOTS 2048
