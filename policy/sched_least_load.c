@@ -15,9 +15,12 @@
 #include "policy/sched_private.h"
 
 #define FRACTION 16 /* counts are compared in sixteenths of a flow */
+/* A capacity in so many bits, times a 32-bit count in FRACTIONs, fits 64. What is lost is less
+ * than one in a hundred thousand even of a link with a thousandth of the largest capacity. */
+#define CAPACITY_MAX ((UINT32_C(1) << 27) - 1)
 
 struct contest {
-	uint32_t capacity[CONFIG_MAX_LINKS]; /* effective, scaled to 32 bits */
+	uint32_t capacity[CONFIG_MAX_LINKS]; /* effective, scaled to at most CAPACITY_MAX */
 	uint64_t flows[CONFIG_MAX_LINKS]; /* sending + 1, in FRACTIONs */
 };
 
@@ -60,7 +63,7 @@ static void weigh(struct contest *contest, const struct sched_input *input)
 		if (effective[i] > largest)
 			largest = effective[i];
 	}
-	while (largest >> shift > UINT32_MAX)
+	while (largest >> shift > CAPACITY_MAX)
 		shift++;
 	for (uint64_t links = input->candidates; links; links &= links - 1) {
 		const unsigned i = sched_lowest(links);
