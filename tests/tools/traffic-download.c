@@ -8,7 +8,6 @@
  *   --to A[,A...]    the servers' addresses (IPv4), used in turn
  *   --port P         the servers' port (default 80)
  *   --from A[,A...]  source addresses, used in turn; default: the kernel's choice
- *   --window B       receive window of each connection at most; default: the kernel's choice
  *   --timeout S      patience for one download (default 60)
  *
  * LIST has one download per line: DUE, microseconds after the start, ascending, and
@@ -187,7 +186,6 @@ static struct {
 	struct in_addr to[MAX_ADDRESSES], from[MAX_ADDRESSES];
 	unsigned n_to, n_from;
 	unsigned port;
-	int window;
 	uint64_t timeout; /* microseconds */
 } options = { .port = 80, .timeout = 60 * 1000000 };
 
@@ -217,8 +215,6 @@ static void download_start(struct download *download)
 		return;
 	}
 	setsockopt(download->fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
-	if (options.window)
-		setsockopt(download->fd, IPPROTO_TCP, TCP_WINDOW_CLAMP, &options.window, sizeof(int));
 	if (options.n_from) {
 		from.sin_addr = options.from[index % options.n_from];
 		/* the port is chosen by connect(), so that one may serve several servers */
@@ -378,9 +374,11 @@ static unsigned parse_addresses(char *text, struct in_addr *list)
 static int fetch(int argc, char **argv)
 {
 	static const struct option names[] = {
-		{ "to", required_argument, NULL, 't' },	     { "port", required_argument, NULL, 'p' },
-		{ "from", required_argument, NULL, 'f' },    { "window", required_argument, NULL, 'w' },
-		{ "timeout", required_argument, NULL, 's' }, { NULL, 0, NULL, 0 },
+		{ "to", required_argument, NULL, 't' },
+		{ "port", required_argument, NULL, 'p' },
+		{ "from", required_argument, NULL, 'f' },
+		{ "timeout", required_argument, NULL, 's' },
+		{ NULL, 0, NULL, 0 },
 	};
 	unsigned last;
 	int option;
@@ -395,9 +393,6 @@ static int fetch(int argc, char **argv)
 			break;
 		case 'p':
 			traffic_parse_ports(optarg, &options.port, &last);
-			break;
-		case 'w':
-			options.window = atoi(optarg);
 			break;
 		case 's':
 			options.timeout = (uint64_t)(atof(optarg) * 1e6);
