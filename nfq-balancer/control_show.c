@@ -283,6 +283,7 @@ static void feedback_stats(const struct feedback *feedback, each_counter *each, 
 	each(data, "feedback", "over budget", status.over_budget);
 	each(data, "feedback", "cpu permille", status.cpu_permille);
 	each(data, "feedback", "delay us", status.delay_us);
+	each(data, "feedback", "delay p99 us", status.delay_p99_us);
 	each(data, "feedback", "memory", status.memory);
 	each(data, "feedback", "matched", totals.matched);
 	each(data, "feedback", "ghosts", totals.ghosts);

@@ -24,6 +24,7 @@
 #include "conntrack/events.h"
 #include "conntrack/meaning.h"
 #include "nfq-balancer/daemon.h"
+#include "nfq-balancer/delay.h"
 #include "nfq-balancer/log.h"
 #include "nfq-balancer/sampler.h"
 
@@ -51,6 +52,7 @@ struct feedback {
 	uint32_t untold[CONFIG_MAX_QUEUES][CONFIG_MAX_LINKS]; /* as last seen */
 	struct conntrack_settings settings;
 	struct feedback_status status;
+	struct delay delay; /* from events in the kernel to their counts */
 	/* processor time */
 	uint64_t cpu_us; /* in this second */
 	unsigned strikes;
@@ -138,16 +140,18 @@ static bool read_flow(const struct feedback *feedback, const struct conntrack_en
 	return link >= 0;
 }
 
-/* From the end of an entry in the kernel to now */
+/* From what happened in the kernel to now. Older kernels tell the time of an entry's end only. */
 static void measure_delay(struct feedback *feedback, const struct conntrack_entry *entry)
 {
-	const uint64_t now = clock_us(CLOCK_REALTIME), then = entry->stopped / 1000;
-	uint32_t *delay = &feedback->status.delay_us;
+	const uint64_t then = (entry->happened ? entry->happened : entry->stopped) / 1000;
+	uint64_t now;
 
-	/* the clock may have been set in between */
-	if (!then || now < then || now - then > 10000000)
+	if (!then)
 		return;
-	*delay = *delay ? (uint32_t)((15 * (uint64_t)*delay + now - then) / 16) : (uint32_t)(now - then) + 1;
+	now = clock_us(CLOCK_REALTIME);
+	/* the clock may have been set in between */
+	if (now >= then && now - then < 100000000)
+		delay_add(&feedback->delay, (uint32_t)(now - then));
 }
 
 static void on_event(enum conntrack_event kind, const struct conntrack_entry *entry, void *data)
@@ -157,6 +161,7 @@ static void on_event(enum conntrack_event kind, const struct conntrack_entry *en
 	struct track_flow flow;
 
 	feedback->status.events++;
+	measure_delay(feedback, entry);
 	take_decisions(feedback, now);
 	if (!read_flow(feedback, entry, &flow)) {
 		track_foreign(feedback->track, flow.key, flow.id);
@@ -164,7 +169,6 @@ static void on_event(enum conntrack_event kind, const struct conntrack_entry *en
 		const struct track_end end = conntrack_end(entry, &feedback->settings);
 
 		track_ended(feedback->track, &flow, &end);
-		measure_delay(feedback, entry);
 	} else {
 		track_changed(feedback->track, &flow, now);
 	}
@@ -421,6 +425,9 @@ static void publish(struct feedback *feedback, uint64_t elapsed)
 	const uint64_t rate = (departed - feedback->departed) * 1000000 / elapsed;
 	struct daemon *daemon = feedback->daemon;
 
+	feedback->status.delay_us = delay_quantile(&feedback->delay, 500);
+	feedback->status.delay_p99_us = delay_quantile(&feedback->delay, 990);
+	delay_fade(&feedback->delay);
 	feedback->departed = departed;
 	feedback->departures = (uint32_t)((feedback->departures + rate) / 2);
 	atomic_store_explicit(&feedback->load->unreported,

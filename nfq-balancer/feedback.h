@@ -29,7 +29,8 @@ struct feedback_status {
 	enum feedback_source source;
 	const char *why; /* of anything but events: "" when that is as configured */
 	uint32_t cpu_permille; /* of one processor, over the last second */
-	uint32_t delay_us; /* from an event in the kernel to its count, moving average; 0: unknown */
+	/* from an event in the kernel to its count, over the last seconds: median and 99th percentile; 0: unknown */
+	uint32_t delay_us, delay_p99_us;
 	uint64_t events; /* handled */
 	uint64_t overruns; /* times that the kernel dropped events */
 	uint64_t resyncs; /* looks at the whole table to make up for that */
