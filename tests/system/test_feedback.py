@@ -194,6 +194,21 @@ def test_without_events(world):
     agree(world)
 
 
+def test_beyond_its_budget(make_world, scale):
+    """Events are given up for a while, and taken up again; the counts stay right."""
+    world = begin(make_world(links=2, clients=2), feedback_budget=1)
+    run = world.traffic(flows=scale(30000), rate=3000)
+    wait_until(lambda: source(world) == "samples", 30, "samples")
+    assert "feedback-budget is 1 %" in world.balancer.process.log()
+    assert any("more than feedback-budget" in trouble for trouble in world.balancer.json("status")["troubles"])
+    run.stop()
+    assert run.result()["failures"] == {}
+    wait_until(lambda: source(world) == "events", 30, "events again")
+    assert stats(world)["over budget"] == 1
+    counts(world, 0)
+    agree(world)
+
+
 def test_stopped_and_continued(world):
     daemon = world.balancer.process
     run = world.traffic(flows=600, rate=100)
