@@ -18,10 +18,12 @@ static const double linger[2] = { 120, 30 };
 const char *sim_contender_name(enum sim_contender contender)
 {
 	static const char *const names[] = {
-		[SIM_POLICY] = "policy",   [SIM_LEAST_LOAD] = "least-load", [SIM_WRR] = "wrr",
-		[SIM_HASH] = "hash",	   [SIM_NTH] = "nth",		    [SIM_RANDOM] = "random",
-		[SIM_ECMP] = "ecmp",	   [SIM_ENTRIES] = "entries",	    [SIM_SAMPLED] = "sampled",
-		[SIM_PERFECT] = "perfect", [SIM_POOLED] = "pooled",
+		[SIM_POLICY] = "policy",   [SIM_LEAST_LOAD] = "least-load",
+		[SIM_WRR] = "wrr",	   [SIM_HASH] = "hash",
+		[SIM_NTH] = "nth",	   [SIM_RANDOM] = "random",
+		[SIM_ECMP] = "ecmp",	   [SIM_ENTRIES] = "entries",
+		[SIM_SAMPLED] = "sampled", [SIM_PERFECT] = "perfect",
+		[SIM_POOLED] = "pooled",
 	};
 
 	_Static_assert(sizeof(names) / sizeof(*names) == SIM_CONTENDERS, "every contender has a name");
@@ -159,7 +161,7 @@ bool sim_entry_linger(struct sim *sim, size_t flow, unsigned link, double now)
 
 static void expire_entries(struct sim *sim)
 {
-	for (unsigned class = 0; class < 2; class++) {
+	for (unsigned class = 0; class < 2; class ++) {
 		const struct sim_report *queue = sim->lingering[class];
 		size_t *begin = &sim->lingering_begin[class];
 

@@ -63,7 +63,7 @@ static void group_line(struct client *client, const struct explanation *e)
 		separator = ", ";
 		if (group->n_tiers > 1)
 			reply(client, " tier %u", group->tier[i]);
-		if (scheduler == SCHED_LEAST_LOAD)
+		if (scheduler != SCHED_WRR && scheduler != SCHED_HASH)
 			reply(client, " %u sending", load_sending(&daemon->load, i));
 		if (why)
 			reply(client, " (%s)", why);

@@ -436,10 +436,14 @@ static void publish(struct feedback *feedback, uint64_t elapsed)
 	for (unsigned i = 0; i < policy_config(daemon->policy)->n_links; i++) {
 		const uint32_t rtt = track_link(feedback->track, i).rtt_us;
 		const uint64_t before = atomic_load_explicit(&daemon->runtime.bits_down[i], memory_order_relaxed);
-		const uint64_t bits = (before + sampler_link(daemon->sampler, i).rx_bits_now) / 2;
+		const uint64_t now = sampler_link(daemon->sampler, i).rx_bits_now;
+		/* up at once, down slowly: a pause must not look like an idle link */
+		const uint64_t bits = before > now ? (before + now) / 2 : now;
 
 		atomic_store_explicit(&daemon->runtime.rtt_us[i], rtt, memory_order_relaxed);
 		atomic_store_explicit(&daemon->runtime.bits_down[i], bits, memory_order_relaxed);
+		atomic_store_explicit(&daemon->runtime.sending[i], load_sending(feedback->load, i),
+				      memory_order_relaxed);
 	}
 }
 

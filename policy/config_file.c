@@ -171,6 +171,7 @@ static cfg_opt_t group_options[] = {
 	LIST("links"),
 	CFG_SEC("tier", tier_options, CFGF_MULTI | CFGF_TITLE),
 	VALUE("scheduler"),
+	VALUE("spill-at"),
 	VALUE("sticky"),
 	VALUE("sticky-timeout"),
 	CFG_END(),

@@ -7,6 +7,7 @@
 #include "policy/config_parse.h"
 
 #define MAX_TIER 16
+#define DEFAULT_SPILL_AT 80
 #define DEFAULT_STICKY_TIMEOUT 600
 #define MAX_STICKY_TIMEOUT (30 * 86400)
 
@@ -14,6 +15,8 @@ static const char *const scheduler_words[] = {
 	[SCHED_WRR] = "wrr",
 	[SCHED_HASH] = "hash",
 	[SCHED_LEAST_LOAD] = "least-load",
+	[SCHED_SPILLOVER] = "spillover",
+	[SCHED_LATENCY] = "latency",
 };
 _Static_assert(sizeof(scheduler_words) / sizeof(scheduler_words[0]) == SCHEDULERS, "a word for each scheduler");
 static const char *const sticky_words[] = {
@@ -36,6 +39,7 @@ static void parse_tier(struct parse *parse, cfg_t *section, struct group_config 
 		} else {
 			group->links |= UINT64_C(1) << link;
 			group->tier[link] = (uint8_t)tier;
+			group->rank[link] = (uint8_t)i;
 			if (tier > group->n_tiers)
 				group->n_tiers = tier;
 		}
@@ -77,6 +81,7 @@ static void parse_group(struct parse *parse, cfg_t *section, struct group_config
 	parse_tier(parse, section, group, 1);
 	parse_lower_tiers(parse, section, group);
 	group->scheduler = get_word(parse, section, "scheduler", SCHED_LEAST_LOAD, scheduler_words, SCHEDULERS);
+	group->spill_at = get_number(parse, section, "spill-at", DEFAULT_SPILL_AT, 1, 100);
 	group->sticky = get_word(parse, section, "sticky", STICKY_SOURCE_DESTINATION, sticky_words,
 				 sizeof(sticky_words) / sizeof(sticky_words[0]));
 	group->sticky_timeout =

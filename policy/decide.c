@@ -164,6 +164,7 @@ static unsigned schedule_group(const struct question *q, const struct group_conf
 		.candidates = links,
 		.runtime = q->decider->runtime,
 		.load = q->decider->load,
+		.group = group,
 	};
 
 	/* without the slot: the same client takes the same link in every group that has it */

@@ -23,6 +23,7 @@ struct link_runtime {
 	/* measured; 0: not known */
 	_Atomic uint32_t rtt_us[CONFIG_MAX_LINKS]; /* round trip of TCP handshakes */
 	_Atomic uint64_t bits_down[CONFIG_MAX_LINKS]; /* bit/s that arrive, over the last seconds */
+	_Atomic uint32_t sending[CONFIG_MAX_LINKS]; /* load_sending() when bits_down was written */
 };
 
 /* Weights and schedulers from the configuration, every link usable */

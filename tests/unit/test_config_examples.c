@@ -110,6 +110,7 @@ static void every_key_is_documented(void **state)
 		"links",
 		"tier",
 		"scheduler",
+		"spill-at",
 		"sticky",
 		"sticky-timeout",
 		"rule",

@@ -173,6 +173,34 @@ static void for_people(void **state)
 	config_free(config);
 }
 
+static void spillover_for_people(void **state)
+{
+	char *rich_spillover = strdup(rich), *at, *text;
+	struct config *config;
+
+	(void)state;
+	assert_non_null(rich_spillover);
+	at = strstr(rich_spillover, "sticky = none }");
+	assert_non_null(at);
+	/* the same length */
+	memcpy(at, "spill-at = 70 }", strlen("spill-at = 70 }"));
+	config = load_text(rich_spillover);
+	config->groups[0].scheduler = SCHED_SPILLOVER;
+	text = printed(config, config_print);
+	/* listed as a, b; c is in a lower tier */
+	assert_non_null(
+		strstr(text, "  a link is loaded from 70 % of its capacity on\n  filled in this order: a b c\n"));
+	free(text);
+	config->groups[0].scheduler = SCHED_LATENCY;
+	text = printed(config, config_print);
+	assert_non_null(strstr(text, "scheduler latency"));
+	assert_non_null(strstr(text, "from 70 %"));
+	assert_null(strstr(text, "in this order"));
+	free(text);
+	config_free(config);
+	free(rich_spillover);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -180,6 +208,7 @@ int main(void)
 		cmocka_unit_test(checksum),
 		cmocka_unit_test(rule_lines),
 		cmocka_unit_test(for_people),
+		cmocka_unit_test(spillover_for_people),
 	};
 
 	return cmocka_run_group_tests(tests, directory_enter, directory_leave);

@@ -135,7 +135,8 @@ static void test_minimum_huge_and_tiny(void **state)
 		const uint64_t candidates = random_links(&seed);
 
 		for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++) {
-			atomic_store(&bench->runtime.weight[i], CONFIG_MAX_WEIGHT - fixture_below(&seed, CONFIG_MAX_WEIGHT / 2));
+			atomic_store(&bench->runtime.weight[i],
+				     CONFIG_MAX_WEIGHT - fixture_below(&seed, CONFIG_MAX_WEIGHT / 2));
 			atomic_store(&bench->runtime.capacity[i], UINT32_MAX - fixture_below(&seed, UINT32_MAX / 2));
 			set_sending(bench, i, INT32_MAX - fixture_below(&seed, 3));
 		}
