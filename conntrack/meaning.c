@@ -18,6 +18,7 @@
 #define QUIET_S 5
 /* Data without an acknowledgement shorten the timeout of an established connection to this */
 #define UNACKNOWLEDGED_S 300
+#define OFFLOADED (1u << 14) /* IPS_OFFLOAD: in the flowtable, the timeout stands still; not in every header */
 
 static uint32_t read_setting(const char *path, uint32_t unknown)
 {
@@ -87,6 +88,8 @@ bool conntrack_quiet(const struct conntrack_entry *entry, const struct conntrack
 {
 	const uint32_t full = full_timeout(entry, settings);
 
+	if (entry->status & OFFLOADED)
+		return false;
 	if (entry->flow.protocol == IPPROTO_TCP &&
 	    (entry->tcp_state != TCP_CONNTRACK_ESTABLISHED || entry->timeout <= UNACKNOWLEDGED_S))
 		return false;
