@@ -48,7 +48,11 @@ struct replay_options {
 	uint64_t sim_flows; /* resample: flows drawn */
 	uint64_t sim_seeds; /* resample: runs, with seed, seed + 1, ... */
 	uint64_t sim_load; /* resample: percent of the links' total capacity */
-	uint64_t sim_delay; /* ms that the report of a flow's end takes */
+	double sim_delay; /* ms that the report of a flow's end takes */
+	bool sim_learn; /* the end of datagrams is not seen, but taken from their class */
+	uint64_t sim_idle_share; /* percent of TCP flows that stay open ... */
+	uint64_t sim_idle_time; /* ... for so many ms */
+	const char *sim_series; /* file for what each link did each second, or NULL */
 };
 
 /* Why a packet took no part in any flow, beyond what link_strip() and decode_packet() say */

@@ -6,6 +6,7 @@
  * with replacement, exponential times between arrivals, so that the links' total
  * capacity is loaded as asked. All contenders see the same arrivals.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -33,6 +34,8 @@ struct simulation {
 	size_t n;
 	struct sums sums[SIM_CONTENDERS];
 	uint64_t random;
+	FILE *series; /* or NULL */
+	const char *contender; /* that runs now */
 };
 
 /* ---- flows ---- */
@@ -68,6 +71,12 @@ static bool take_samples(struct simulation *sim, const struct flow_table *table)
 	return true;
 }
 
+static void copy_packets(struct sim_flow *flow, const struct seen_flow *sample)
+{
+	for (unsigned i = 0; i < 2; i++)
+		flow->packets[i] = sample->packets[i] < UINT32_MAX ? (uint32_t)sample->packets[i] : UINT32_MAX;
+}
+
 static void trace_flows(struct simulation *sim)
 {
 	for (size_t i = 0; i < sim->n; i++) {
@@ -76,6 +85,7 @@ static void trace_flows(struct simulation *sim)
 			.arrival = (double)(sim->samples[i]->first - sim->samples[0]->first) / 1000,
 			.bytes = (double)sim->samples[i]->bytes,
 		};
+		copy_packets(&sim->flows[i], sim->samples[i]);
 	}
 }
 
@@ -99,6 +109,7 @@ static void draw_flows(struct simulation *sim)
 		now += -log1p(-uniform(sim)) / rate;
 		sim->flows[i] =
 			(struct sim_flow){ .flow = sample->flow, .arrival = now, .bytes = (double)sample->bytes };
+		copy_packets(&sim->flows[i], sample);
 		/* each draw is a flow of its own, not another packet of the last one */
 		sim->flows[i].flow.sport = (uint16_t)i;
 		sim->flows[i].flow.src.b[13] ^= (uint8_t)(i >> 16);
@@ -140,20 +151,30 @@ static void print_table(const struct simulation *sim)
 static void print_json(const struct simulation *sim)
 {
 	printf("{\"capture_flows\": %zu, \"mean_bytes\": %.1f, \"flows\": %zu, \"seeds\": %" PRIu64
-	       ", \"load_percent\": %" PRIu64 ", \"event_delay_ms\": %" PRIu64 ", \"schedulers\": {",
+	       ", \"load_percent\": %" PRIu64 ", \"event_delay_ms\": %g, \"schedulers\": {",
 	       sim->n_samples, sim->mean_bytes, sim->n, sim->options->sim_seeds, sim->options->sim_load,
 	       sim->options->sim_delay);
 	for (int c = SIM_LEAST_LOAD; c < SIM_CONTENDERS; c++) {
 		const struct sums *sums = &sim->sums[c];
 
 		printf("%s\"%s\": {\"mean\": %.6f, \"p50\": %.6f, \"p95\": %.6f, \"p99\": %.6f, \"flows\": {",
-		       c == SIM_LEAST_LOAD ? "" : ", ", sim_contender_name((enum sim_contender)c), sums->mean, sums->p50,
-		       sums->p95, sums->p99);
+		       c == SIM_LEAST_LOAD ? "" : ", ", sim_contender_name((enum sim_contender)c), sums->mean,
+		       sums->p50, sums->p95, sums->p99);
 		for (size_t i = 0; i < sim->config->n_links; i++)
 			printf("%s\"%s\": %.1f", i ? ", " : "", sim->config->links[i].name, sums->flows[i]);
 		fputs("}}", stdout);
 	}
 	puts("}}");
+}
+
+/* One line for each second and link: scheduler, second, link, bits sent, flows present at its end */
+static void write_second(void *context, const struct sim_second *second)
+{
+	const struct simulation *sim = context;
+
+	for (size_t i = 0; i < sim->config->n_links; i++)
+		fprintf(sim->series, "%s\t%" PRIu64 "\t%s\t%.0f\t%zu\n", sim->contender, second->number,
+			sim->config->links[i].name, second->bytes[i] * 8, second->present[i]);
 }
 
 /* ---- running ---- */
@@ -167,6 +188,8 @@ static bool run_contenders(struct simulation *sim, uint64_t seed, uint64_t *done
 	for (int c = SIM_LEAST_LOAD; c < SIM_CONTENDERS; c++) {
 		struct sums *sums = &sim->sums[c];
 		struct sim_result result;
+
+		sim->contender = sim_contender_name((enum sim_contender)c);
 
 		if (!sim_run(&sim->setting, (enum sim_contender)c, sim->flows, sim->n, &result)) {
 			fprintf(stderr, "nfqb-replay: %s: every link needs a download capacity to be simulated\n",
@@ -198,8 +221,36 @@ static bool run(struct simulation *sim)
 			draw_flows(sim);
 		if (!run_contenders(sim, options->seed + i, &done))
 			return false;
+		sim->setting.second = NULL; /* the series is of the first seed */
 	}
 	return true;
+}
+
+static bool open_series(struct simulation *sim)
+{
+	const char *path = sim->options->sim_series;
+
+	if (!path)
+		return true;
+	sim->series = fopen(path, "w");
+	if (!sim->series) {
+		fprintf(stderr, "nfqb-replay: %s: %s\n", path, strerror(errno));
+		return false;
+	}
+	fputs("scheduler\tsecond\tlink\tbits\tflows\n", sim->series);
+	sim->setting.second = write_second;
+	sim->setting.context = sim;
+	return true;
+}
+
+static bool close_series(struct simulation *sim)
+{
+	if (!sim->series)
+		return true;
+	if (!ferror(sim->series) && fclose(sim->series) == 0)
+		return true;
+	fprintf(stderr, "nfqb-replay: %s: cannot write\n", sim->options->sim_series);
+	return false;
 }
 
 bool replay_simulate(const struct replay_options *options, const struct policy *policy, const struct flow_table *table)
@@ -207,9 +258,15 @@ bool replay_simulate(const struct replay_options *options, const struct policy *
 	struct simulation sim = {
 		.options = options,
 		.config = policy_config(policy),
-		.setting = { .policy = policy, .delay = (double)options->sim_delay / 1000 },
+		.setting = {
+			.policy = policy,
+			.delay = options->sim_delay / 1000,
+			.learn_lifetimes = options->sim_learn,
+			.idle_share = (double)options->sim_idle_share / 100,
+			.idle_time = (double)options->sim_idle_time / 1000,
+		},
 	};
-	bool good = take_samples(&sim, table);
+	bool good = take_samples(&sim, table) && open_series(&sim);
 
 	if (good) {
 		sim.n = options->simulation == SIMULATE_TRACE ? sim.n_samples : options->sim_flows;
@@ -218,7 +275,8 @@ bool replay_simulate(const struct replay_options *options, const struct policy *
 	}
 	if (good && sim.sums[SIM_LEAST_LOAD].unsteered)
 		fprintf(stderr,
-			"nfqb-replay: warning: %" PRIu64 " flows are not steered by %s (bypass, or a family that no link "
+			"nfqb-replay: warning: %" PRIu64
+			" flows are not steered by %s (bypass, or a family that no link "
 			"carries): simulated on the first link\n",
 			sim.sums[SIM_LEAST_LOAD].unsteered, options->config);
 	if (good && options->json)
@@ -227,5 +285,6 @@ bool replay_simulate(const struct replay_options *options, const struct policy *
 		print_table(&sim);
 	free(sim.samples);
 	free(sim.flows);
+	good &= close_series(&sim);
 	return good;
 }

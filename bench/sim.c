@@ -16,61 +16,63 @@
 
 #include "bench/sim_private.h"
 
-/* ---- links ---- */
+/* ---- heaps, by time ---- */
 
-static void heap_swap(struct sim_present *a, struct sim_present *b)
+static void heap_swap(struct sim_item *a, struct sim_item *b)
 {
-	const struct sim_present keep = *a;
+	const struct sim_item keep = *a;
 
 	*a = *b;
 	*b = keep;
 }
 
-static bool heap_push(struct sim_link *link, struct sim_present present)
+bool sim_heap_push(struct sim_heap *heap, struct sim_item item)
 {
-	if (link->n == link->room) {
-		const size_t room = link->room ? link->room * 2 : 64;
-		struct sim_present *heap = realloc(link->heap, room * sizeof(*heap));
+	if (heap->n == heap->room) {
+		const size_t room = heap->room ? heap->room * 2 : 64;
+		struct sim_item *more = realloc(heap->item, room * sizeof(*more));
 
-		if (!heap)
+		if (!more)
 			return false;
-		link->heap = heap;
-		link->room = room;
+		heap->item = more;
+		heap->room = room;
 	}
-	size_t i = link->n++;
+	size_t i = heap->n++;
 
-	link->heap[i] = present;
-	for (; i && link->heap[i].leaves_at < link->heap[(i - 1) / 2].leaves_at; i = (i - 1) / 2)
-		heap_swap(&link->heap[i], &link->heap[(i - 1) / 2]);
+	heap->item[i] = item;
+	for (; i && heap->item[i].when < heap->item[(i - 1) / 2].when; i = (i - 1) / 2)
+		heap_swap(&heap->item[i], &heap->item[(i - 1) / 2]);
 	return true;
 }
 
-static struct sim_present heap_pop(struct sim_link *link)
+struct sim_item sim_heap_pop(struct sim_heap *heap)
 {
-	const struct sim_present top = link->heap[0];
+	const struct sim_item top = heap->item[0];
 	size_t i = 0;
 
-	link->heap[0] = link->heap[--link->n];
+	heap->item[0] = heap->item[--heap->n];
 	for (;;) {
 		size_t least = i;
 
-		for (size_t child = 2 * i + 1; child <= 2 * i + 2 && child < link->n; child++) {
-			if (link->heap[child].leaves_at < link->heap[least].leaves_at)
+		for (size_t child = 2 * i + 1; child <= 2 * i + 2 && child < heap->n; child++) {
+			if (heap->item[child].when < heap->item[least].when)
 				least = child;
 		}
 		if (least == i)
 			return top;
-		heap_swap(&link->heap[i], &link->heap[least]);
+		heap_swap(&heap->item[i], &heap->item[least]);
 		i = least;
 	}
 }
 
+/* ---- links ---- */
+
 static void link_advance(struct sim_link *link, double now)
 {
-	if (link->n) {
+	if (link->present.n) {
 		const double served = (now - link->now) * link->rate;
 
-		link->service += served / (double)link->n;
+		link->service += served / (double)link->present.n;
 		link->sent += served;
 	}
 	link->now = now;
@@ -78,52 +80,9 @@ static void link_advance(struct sim_link *link, double now)
 
 static double link_next(const struct sim_link *link)
 {
-	if (!link->n)
+	if (!link->present.n)
 		return (double)INFINITY;
-	return link->now + (link->heap[0].leaves_at - link->service) * (double)link->n / link->rate;
-}
-
-/* ---- reports ---- */
-
-/* All reports are equally late, so they come in the order of departures: a queue */
-static bool report_push(struct sim *sim, double time, unsigned link)
-{
-	if (sim->reports_end == sim->reports_room) {
-		const size_t room = sim->reports_room ? sim->reports_room * 2 : 1024;
-		struct sim_report *reports = realloc(sim->reports, room * sizeof(*reports));
-
-		if (!reports)
-			return false;
-		sim->reports = reports;
-		sim->reports_room = room;
-	}
-	sim->reports[sim->reports_end++] = (struct sim_report){ time, link };
-	return true;
-}
-
-static double report_next(const struct sim *sim)
-{
-	return sim->reports_begin < sim->reports_end ? sim->reports[sim->reports_begin].time : (double)INFINITY;
-}
-
-/* Departures per second as the reports show them, times their delay: what is under way unseen */
-static void estimate_unreported(struct sim *sim, double now)
-{
-	double *oldest = &sim->recent[sim->n_recent++ % SIM_RECENT];
-	const double window = now - *oldest;
-
-	*oldest = now;
-	if (sim->n_recent > SIM_RECENT && window > 0)
-		atomic_store_explicit(&sim->load.unreported, (uint32_t)(SIM_RECENT / window * sim->delay),
-				      memory_order_relaxed);
-}
-
-static void take_report(struct sim *sim)
-{
-	const struct sim_report report = sim->reports[sim->reports_begin++];
-
-	load_add(&sim->load.stopped, report.link, 1);
-	estimate_unreported(sim, report.time);
+	return link->now + (link->present.item[0].when - link->service) * (double)link->present.n / link->rate;
 }
 
 /* ---- events ---- */
@@ -133,14 +92,14 @@ static bool depart(struct sim *sim, unsigned index, double now)
 	struct sim_link *link = &sim->links[index];
 
 	link_advance(link, now);
-	const struct sim_present gone = heap_pop(link);
-	const struct sim_flow *flow = &sim->flows[gone.flow];
+	const struct sim_item gone = sim_heap_pop(&link->present);
+	const struct sim_flow *flow = &sim->flows[gone.which];
 
 	/* rounding must not leave service behind the flow that just left */
-	link->service = gone.leaves_at;
-	sim->slowdown[gone.flow] = (now - flow->arrival) / (flow->bytes / sim->total_rate);
-	sim->entries_until[gone.flow] = now;
-	return sim_entry_linger(sim, gone.flow, index, now) && report_push(sim, now + sim->delay, index);
+	link->service = gone.when;
+	sim->slowdown[gone.which] = (now - flow->arrival) / (flow->bytes / sim->total_rate);
+	sim->entries_until[gone.which] = now;
+	return sim_entry_linger(sim, gone.which, index, now) && sim_report_stop(sim, gone.which, index, now);
 }
 
 static bool arrive(struct sim *sim, size_t index)
@@ -152,7 +111,8 @@ static bool arrive(struct sim *sim, size_t index)
 	link_advance(link, flow->arrival);
 	sim->out->flows[chosen]++;
 	sim->out->bytes[chosen] += flow->bytes;
-	return heap_push(link, (struct sim_present){ link->service + flow->bytes, index });
+	return sim_report_start(sim, index, chosen) &&
+	       sim_heap_push(&link->present, (struct sim_item){ link->service + flow->bytes, index });
 }
 
 static unsigned first_to_depart(const struct sim *sim, double *when)
@@ -171,6 +131,27 @@ static unsigned first_to_depart(const struct sim *sim, double *when)
 	return first;
 }
 
+/* Whole seconds that have passed by `now`, before the event at `now` */
+static void tell_seconds(struct sim *sim, double now)
+{
+	if (!sim->second)
+		return;
+	for (; sim->seconds + 1 <= now && !isinf(now); sim->seconds += 1) {
+		struct sim_second second = { .number = (uint64_t)sim->seconds };
+
+		for (unsigned i = 0; i < sim->n_links; i++) {
+			const struct sim_link *link = &sim->links[i];
+			/* without advancing the link: looking must not change a result by its rounding */
+			const double served = link->present.n ? (sim->seconds + 1 - link->now) * link->rate : 0;
+
+			second.bytes[i] = link->sent + served - sim->told[i];
+			second.present[i] = link->present.n;
+			sim->told[i] = link->sent + served;
+		}
+		sim->second(sim->context, &second);
+	}
+}
+
 static bool run(struct sim *sim, size_t n)
 {
 	size_t arrived = 0;
@@ -179,15 +160,16 @@ static bool run(struct sim *sim, size_t n)
 		double departure;
 		const unsigned leaving = first_to_depart(sim, &departure);
 		const double arrival = arrived < n ? sim->flows[arrived].arrival : (double)INFINITY;
-		const double report = report_next(sim);
+		const double report = sim_report_next(sim);
 		const double next = fmin(fmin(departure, arrival), report);
 
 		if (arrived == n && isinf(departure))
 			return true;
+		tell_seconds(sim, next);
 		sim->now = next;
 		sim_sample(sim);
 		if (report <= next)
-			take_report(sim);
+			sim_report_take(sim);
 		else if (departure <= next ? !depart(sim, leaving, departure) : !arrive(sim, arrived++))
 			return false;
 	}
@@ -230,7 +212,8 @@ bool sim_run(const struct sim_setting *setting, enum sim_contender contender, co
 	sim->out = out;
 	sim->slowdown = calloc(n, sizeof(*sim->slowdown));
 	sim->entries_until = calloc(n, sizeof(*sim->entries_until));
-	if (!sim->slowdown || !sim->entries_until || !sim_open(sim, setting, contender))
+	sim->guessed = calloc(n, sizeof(*sim->guessed));
+	if (!sim->slowdown || !sim->entries_until || !sim->guessed || !sim_open(sim, setting, contender))
 		goto done;
 	good = run(sim, n);
 	if (good)

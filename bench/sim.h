@@ -22,6 +22,7 @@ enum sim_contender {
 	SIM_LEAST_LOAD, /* decide() with this scheduler in every group */
 	SIM_WRR,
 	SIM_HASH,
+	SIM_SPILLOVER,
 	/* these know weights only, and are given the capacities as weights */
 	SIM_NTH, /* iptables statistic nth, nft numgen inc */
 	SIM_RANDOM, /* by weight: statistic random, numgen random */
@@ -37,12 +38,25 @@ struct sim_flow {
 	struct flow flow;
 	double arrival; /* s */
 	double bytes;
+	uint32_t packets[2]; /* there and back: one each is an exchange whose end shows */
+};
+
+/* What happened on the links in one second */
+struct sim_second {
+	uint64_t number; /* from 0 */
+	double bytes[CONFIG_MAX_LINKS];
+	size_t present[CONFIG_MAX_LINKS]; /* flows, at its end */
 };
 
 struct sim_setting {
 	const struct policy *policy; /* links: capacity = download, weights as configured */
 	double delay; /* s, of the report of a flow's end */
 	uint64_t seed;
+	/* what hides the end of a flow from the scheduler, beside `delay` */
+	bool learn_lifetimes; /* datagrams have no end: their class's learnt lifetime is taken for it */
+	double idle_share, idle_time; /* this share of TCP flows stay open for so many s after their last byte */
+	void (*second)(void *context, const struct sim_second *second); /* told each second, or NULL */
+	void *context;
 };
 
 struct sim_result {

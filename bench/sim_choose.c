@@ -18,11 +18,17 @@ static const double linger[2] = { 120, 30 };
 const char *sim_contender_name(enum sim_contender contender)
 {
 	static const char *const names[] = {
-		[SIM_POLICY] = "policy",   [SIM_LEAST_LOAD] = "least-load",
-		[SIM_WRR] = "wrr",	   [SIM_HASH] = "hash",
-		[SIM_NTH] = "nth",	   [SIM_RANDOM] = "random",
-		[SIM_ECMP] = "ecmp",	   [SIM_ENTRIES] = "entries",
-		[SIM_SAMPLED] = "sampled", [SIM_PERFECT] = "perfect",
+		[SIM_POLICY] = "policy",
+		[SIM_LEAST_LOAD] = "least-load",
+		[SIM_WRR] = "wrr",
+		[SIM_HASH] = "hash",
+		[SIM_SPILLOVER] = "spillover",
+		[SIM_NTH] = "nth",
+		[SIM_RANDOM] = "random",
+		[SIM_ECMP] = "ecmp",
+		[SIM_ENTRIES] = "entries",
+		[SIM_SAMPLED] = "sampled",
+		[SIM_PERFECT] = "perfect",
 		[SIM_POOLED] = "pooled",
 	};
 
@@ -100,7 +106,15 @@ bool sim_open(struct sim *sim, const struct sim_setting *setting, enum sim_conte
 {
 	sim->contender = contender;
 	sim->config = policy_config(setting->policy);
-	sim->delay = contender == SIM_PERFECT ? 0 : setting->delay;
+	sim->second = setting->second;
+	sim->context = setting->context;
+	track_class_init(sim->classes);
+	if (contender != SIM_PERFECT) {
+		sim->delay = setting->delay;
+		sim->learn = setting->learn_lifetimes;
+		sim->idle_share = setting->idle_share;
+		sim->idle_time = setting->idle_time;
+	}
 	sim->random = setting->seed;
 	sim->load.workers = 1;
 	link_runtime_init(&sim->runtime, sim->config);
@@ -111,6 +125,8 @@ bool sim_open(struct sim *sim, const struct sim_setting *setting, enum sim_conte
 		set_scheduler(sim, SCHED_WRR);
 	else if (contender == SIM_HASH)
 		set_scheduler(sim, SCHED_HASH);
+	else if (contender == SIM_SPILLOVER)
+		set_scheduler(sim, SCHED_SPILLOVER);
 	sim->decider = (struct decider){
 		.policy = setting->policy,
 		.runtime = &sim->runtime,
@@ -126,10 +142,11 @@ bool sim_open(struct sim *sim, const struct sim_setting *setting, enum sim_conte
 void sim_close(struct sim *sim)
 {
 	for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++)
-		free(sim->links[i].heap);
+		free(sim->links[i].present.item);
 	for (unsigned i = 0; i < 2; i++)
 		free(sim->lingering[i]);
-	free(sim->reports);
+	free(sim->reports.item);
+	free(sim->guessed);
 	free(sim->slowdown);
 	free(sim->entries_until);
 	sticky_free(sim->decider.sticky);
@@ -148,35 +165,47 @@ bool sim_entry_linger(struct sim *sim, size_t flow, unsigned link, double now)
 		return true;
 	if (sim->lingering_end[class] == sim->lingering_room[class]) {
 		const size_t room = sim->lingering_room[class] ? sim->lingering_room[class] * 2 : 1024;
-		struct sim_report *queue = realloc(sim->lingering[class], room * sizeof(*queue));
+		struct sim_lingering *queue = realloc(sim->lingering[class], room * sizeof(*queue));
 
 		if (!queue)
 			return false;
 		sim->lingering[class] = queue;
 		sim->lingering_room[class] = room;
 	}
-	sim->lingering[class][sim->lingering_end[class]++] = (struct sim_report){ now + linger[class], link };
+	sim->lingering[class][sim->lingering_end[class]++] = (struct sim_lingering){ now + linger[class], link };
 	return true;
 }
 
 static void expire_entries(struct sim *sim)
 {
 	for (unsigned class = 0; class < 2; class ++) {
-		const struct sim_report *queue = sim->lingering[class];
+		const struct sim_lingering *queue = sim->lingering[class];
 		size_t *begin = &sim->lingering_begin[class];
 
-		for (; *begin < sim->lingering_end[class] && queue[*begin].time <= sim->now; (*begin)++)
+		for (; *begin < sim->lingering_end[class] && queue[*begin].until <= sim->now; (*begin)++)
 			sim->entries[queue[*begin].link]--;
 	}
 }
 
+/* As the daemon does once a second: up at once, down slowly */
+static void publish_sample(struct sim *sim, unsigned link)
+{
+	const uint64_t before = atomic_load_explicit(&sim->runtime.bits_down[link], memory_order_relaxed);
+	const uint64_t now = (uint64_t)(sim->sampled[link] * 8 / (sim->now - sim->sampled_at));
+
+	atomic_store_explicit(&sim->runtime.bits_down[link], before > now ? (before + now) / 2 : now,
+			      memory_order_relaxed);
+	atomic_store_explicit(&sim->runtime.sending[link], load_sending(&sim->load, link), memory_order_relaxed);
+}
+
 void sim_sample(struct sim *sim)
 {
-	if (sim->contender != SIM_SAMPLED || sim->now < sim->sampled_at + SAMPLE_INTERVAL)
+	if (sim->now < sim->sampled_at + SAMPLE_INTERVAL)
 		return;
 	for (unsigned i = 0; i < sim->n_links; i++) {
 		sim->sampled[i] = sim->links[i].sent - sim->sent_before[i];
 		sim->sent_before[i] = sim->links[i].sent;
+		publish_sample(sim, i);
 	}
 	sim->sampled_at = sim->now;
 }
@@ -253,6 +282,7 @@ unsigned sim_choose(struct sim *sim, size_t index)
 	case SIM_LEAST_LOAD:
 	case SIM_WRR:
 	case SIM_HASH:
+	case SIM_SPILLOVER:
 	case SIM_PERFECT:
 	case SIM_CONTENDERS:
 		break;

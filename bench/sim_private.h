@@ -7,23 +7,28 @@
 
 #include "bench/sim.h"
 #include "policy/decide.h"
+#include "policy/track_class.h"
 
 #define SIM_RECENT 64 /* reports that the rate of departures is taken from */
 
-struct sim_present {
-	double leaves_at; /* service that the link has given each flow by then */
-	size_t flow;
+struct sim_item {
+	double when; /* a time; of a present flow, the service that the link has given each by then */
+	size_t which; /* flow, or link */
+};
+
+struct sim_heap {
+	struct sim_item *item; /* the first is the earliest */
+	size_t n, room;
 };
 
 struct sim_link {
 	double rate; /* bytes/s */
 	double now, service, sent;
-	struct sim_present *heap;
-	size_t n, room;
+	struct sim_heap present;
 };
 
-struct sim_report {
-	double time;
+struct sim_lingering {
+	double until;
 	unsigned link;
 };
 
@@ -37,9 +42,12 @@ struct sim {
 	double total_rate;
 	double now;
 
-	struct sim_report *reports;
-	size_t reports_begin, reports_end, reports_room;
-	double delay;
+	/* what the scheduler is told of flows that stopped (sim_report.c) */
+	struct sim_heap reports; /* of links */
+	double delay, idle_share, idle_time;
+	bool learn;
+	bool *guessed; /* by flow: reported when its learnt lifetime is over */
+	struct track_class classes[TRACK_CLASSES];
 	double recent[SIM_RECENT];
 	uint64_t n_recent;
 
@@ -54,9 +62,13 @@ struct sim {
 
 	/* conntrack entries that outlive their flows */
 	double *entries_until;
-	struct sim_report *lingering[2]; /* by timeout: each a queue in order */
+	struct sim_lingering *lingering[2]; /* by timeout: each a queue in order */
 	size_t lingering_begin[2], lingering_end[2], lingering_room[2];
 	uint64_t entries[CONFIG_MAX_LINKS];
+
+	void (*second)(void *context, const struct sim_second *second);
+	void *context;
+	double seconds, told[CONFIG_MAX_LINKS];
 
 	/* sampled byte rates */
 	double sampled_at, sampled[CONFIG_MAX_LINKS], sent_before[CONFIG_MAX_LINKS];
@@ -67,6 +79,15 @@ void sim_close(struct sim *sim);
 unsigned sim_choose(struct sim *sim, size_t flow);
 /* The flow's conntrack entry stays for its timeout */
 bool sim_entry_linger(struct sim *sim, size_t flow, unsigned link, double now);
+bool sim_heap_push(struct sim_heap *heap, struct sim_item item);
+struct sim_item sim_heap_pop(struct sim_heap *heap); /* not empty */
+
+/* A flow starts, stops; false: out of memory */
+bool sim_report_start(struct sim *sim, size_t flow, unsigned link);
+bool sim_report_stop(struct sim *sim, size_t flow, unsigned link, double now);
+double sim_report_next(const struct sim *sim); /* time of the next, or infinity */
+void sim_report_take(struct sim *sim);
+
 /* Take samples that are due at sim->now */
 void sim_sample(struct sim *sim);
 

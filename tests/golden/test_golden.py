@@ -135,3 +135,21 @@ def test_simulated_load_and_delay_count():
     assert none["least-load"] == none["perfect"]
     assert late["perfect"] == none["perfect"]
     assert late["least-load"] != none["least-load"]
+
+
+def test_series_of_seconds(tmp_path):
+    path = tmp_path / "series"
+    result = simulation("--series", path)
+    assert result == simulation(), "looking changes nothing"
+    lines = [line.split("\t") for line in path.read_text().splitlines()]
+    assert lines.pop(0) == ["scheduler", "second", "link", "bits", "flows"]
+    assert {line[0] for line in lines} == set(result["schedulers"])
+    for scheduler, _, link, bits, _ in lines:
+        capacity = {"alfa": 30000, "bravo": 10000}[link]
+        assert 0 <= int(bits) <= capacity or scheduler == "pooled"
+
+
+def test_hidden_ends_cost():
+    plain, idle = simulation(), simulation("--idle-share", "50", "--idle-time", "60000")
+    assert idle["schedulers"]["perfect"] == plain["schedulers"]["perfect"]
+    assert idle["schedulers"]["least-load"] != plain["schedulers"]["least-load"]

@@ -69,7 +69,9 @@ static char *read_text(const char *name)
 	return text;
 }
 
-/* A key that the parser knows stands in the manual and in the default file */
+/* long: it is a list
+ *
+ * A key that the parser knows stands in the manual and in the default file */
 static void every_key_is_documented(void **state)
 {
 	static const char *const keys[] = {

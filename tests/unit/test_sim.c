@@ -16,6 +16,7 @@
 /* they belong to a program, not to a library */
 #include "bench/sim.c" /* NOLINT(bugprone-suspicious-include) */
 #include "bench/sim_choose.c" /* NOLINT(bugprone-suspicious-include) */
+#include "bench/sim_report.c" /* NOLINT(bugprone-suspicious-include) */
 
 #define RATE 1000000.0 /* bytes/s of the usual link */
 #define MEAN 10000.0 /* bytes of a flow */
@@ -27,7 +28,7 @@ static struct policy *links(unsigned n, const uint64_t *bits)
 
 	for (unsigned i = 0; i < n; i++)
 		fixture_link(config, i + 1, 1)->download = bits[i];
-	fixture_group(config, STICKY_NONE);
+	fixture_group(config, STICKY_NONE)->spill_at = 80;
 	config->sticky_entries = 64;
 	fixture_rule(config, RULE_GROUP, 0);
 	policy = policy_compile(config);
@@ -186,12 +187,13 @@ static void test_bytes_are_conserved(void **state)
 		sim->out = &result;
 		sim->slowdown = fixture_zeroed(MANY, sizeof(*sim->slowdown));
 		sim->entries_until = fixture_zeroed(MANY, sizeof(*sim->entries_until));
+		sim->guessed = fixture_zeroed(MANY, sizeof(*sim->guessed));
 		assert_true(sim_open(sim, &setting, (enum sim_contender)c));
 		assert_true(run(sim, MANY));
 		for (unsigned i = 0; i < sim->n_links; i++) {
 			/* each link has sent what it was given, and nothing waits */
 			assert_true(fabs(sim->links[i].sent - result.bytes[i]) < 1e-6 * bytes);
-			assert_int_equal(sim->links[i].n, 0);
+			assert_int_equal(sim->links[i].present.n, 0);
 			assert_true(result.bytes[i] <= sim->links[i].rate * sim->now);
 			chosen += result.flows[i];
 			served += sim->links[i].sent;
@@ -269,6 +271,106 @@ static void test_delay_is_what_parts_least_load_from_perfect(void **state)
 	free(flows);
 }
 
+static struct sim_result simulate_hidden(const struct policy *policy, bool learn, double share, double time,
+					 const struct sim_flow *flows)
+{
+	const struct sim_setting setting = {
+		.policy = policy, .delay = 0.01, .learn_lifetimes = learn, .idle_share = share, .idle_time = time
+	};
+	struct sim_result result;
+
+	assert_true(sim_run(&setting, SIM_LEAST_LOAD, flows, MANY, &result));
+	return result;
+}
+
+/* Connections that stay open after their last byte count as sending: that costs */
+static void test_idle_connections_cost(void **state)
+{
+	struct sim_flow *flows = fixture_zeroed(MANY, sizeof(*flows));
+	struct policy *policy = links(2, two);
+
+	(void)state;
+	draw_arrivals(flows, MANY, 0.85, exponential, fixture_seed());
+	const struct sim_result plain = simulate_hidden(policy, false, 0, 0, flows);
+	const struct sim_result none = simulate_hidden(policy, true, 0, 5, flows);
+	const struct sim_result at_once = simulate_hidden(policy, false, 1, 0, flows);
+	const struct sim_result some = simulate_hidden(policy, false, 0.3, 5, flows);
+
+	assert_memory_equal(&plain, &none, sizeof(plain)); /* nor do TCP flows need lifetimes */
+	assert_memory_equal(&plain, &at_once, sizeof(plain));
+	assert_true(some.mean > 1.1 * plain.mean);
+	policy_free(policy);
+	free(flows);
+}
+
+/* Datagrams: the end of exchanges is known as well as TCP's, that of others only by their class */
+static void test_learnt_lifetimes_cost(void **state)
+{
+	struct sim_flow *flows = fixture_zeroed(MANY, sizeof(*flows));
+	struct policy *policy = links(2, two);
+
+	(void)state;
+	draw_arrivals(flows, MANY, 0.85, exponential, fixture_seed());
+	const struct sim_result plain = simulate_hidden(policy, false, 0, 0, flows);
+
+	for (size_t i = 0; i < MANY; i++) {
+		flows[i].flow.protocol = 17;
+		flows[i].flow.dport = 53;
+		flows[i].packets[0] = flows[i].packets[1] = 1;
+	}
+	const struct sim_result exchanges = simulate_hidden(policy, true, 0, 0, flows);
+
+	for (size_t i = 0; i < MANY; i++) {
+		flows[i].flow.dport = 443;
+		flows[i].packets[0] = flows[i].packets[1] = 9;
+	}
+	const struct sim_result streams = simulate_hidden(policy, true, 0, 0, flows);
+	const struct sim_result turns = simulate(policy, SIM_NTH, 0, 0.01, flows, MANY);
+
+	assert_memory_equal(&plain, &exchanges, sizeof(plain));
+	assert_true(streams.mean > 1.01 * plain.mean);
+	assert_true(streams.mean < turns.mean); /* and yet better than no knowledge */
+	policy_free(policy);
+	free(flows);
+}
+
+static void add_second(void *context, const struct sim_second *second)
+{
+	double *sum = context; /* seconds, bytes */
+
+	assert_int_equal(second->number, (uint64_t)sum[0]);
+	sum[0] += 1;
+	for (unsigned i = 0; i < 2; i++) {
+		assert_true(second->bytes[i] <= RATE / 2 * (1 + 1e-9));
+		assert_true(second->bytes[i] > 0 || !second->present[i]);
+		sum[1] += second->bytes[i];
+	}
+}
+
+static void test_seconds_add_up(void **state)
+{
+	struct sim_flow *flows = fixture_zeroed(MANY, sizeof(*flows));
+	struct policy *policy = links(2, two);
+	double sum[2] = { 0 }, bytes = 0;
+	struct sim_setting setting = { .policy = policy, .delay = 0.01, .second = add_second, .context = sum };
+	struct sim_result result;
+
+	(void)state;
+	draw_arrivals(flows, MANY, 0.85, exponential, fixture_seed());
+	for (size_t i = 0; i < MANY; i++)
+		bytes += flows[i].bytes;
+	assert_true(sim_run(&setting, SIM_LEAST_LOAD, flows, MANY, &result));
+	assert_int_equal((uint64_t)sum[0], (uint64_t)result.seconds);
+	const struct sim_result unseen = simulate(policy, SIM_LEAST_LOAD, 0, 0.01, flows, MANY);
+
+	assert_memory_equal(&unseen, &result, sizeof(result)); /* looking changes nothing */
+	/* all but the last, unfinished one */
+	assert_true(sum[1] <= bytes * (1 + 1e-9));
+	assert_true(sum[1] >= bytes - RATE);
+	policy_free(policy);
+	free(flows);
+}
+
 static void test_link_without_capacity(void **state)
 {
 	const uint64_t bits[] = { 8000000, 0 };
@@ -292,6 +394,9 @@ int main(void)
 		cmocka_unit_test(test_bounds_are_bounds),
 		cmocka_unit_test(test_same_seed_same_result),
 		cmocka_unit_test(test_delay_is_what_parts_least_load_from_perfect),
+		cmocka_unit_test(test_idle_connections_cost),
+		cmocka_unit_test(test_learnt_lifetimes_cost),
+		cmocka_unit_test(test_seconds_add_up),
 		cmocka_unit_test(test_link_without_capacity),
 	};
 
