@@ -24,7 +24,7 @@ def kept(tmp_path_factory):
 
 
 def test_every_contender_fetches_the_list(kept):
-    assert sorted(result["contender"] for result in kept["results"]) == ["ecmp", "least-load", "nth", "wrr"]
+    assert sorted(result["contender"] for result in kept["results"]) == ["ecmp", "ideal", "least-load", "nth", "wrr"]
     for result in kept["results"]:
         assert result["failures"] == {}, result["contender"]
         assert len(result["fct_us"]) == sum(result["split"].values()) == 400
