@@ -30,7 +30,7 @@ ifdef WERROR
 WARN += -Werror
 endif
 PKG_CONFIG ?= pkg-config
-NET_PKGS := libnetfilter_queue libnetfilter_conntrack libmnl libevent jansson liburcu-qsbr libcap-ng libnftables
+NET_PKGS := libnetfilter_queue libnetfilter_conntrack libmnl libevent jansson liburcu-qsbr libcap-ng
 CONF_PKGS := libconfuse
 REPLAY_PKGS := libpcap jansson
 ALL_CPPFLAGS = -D_GNU_SOURCE -DNFQB_VERSION='"$(VERSION)"' -I. $(CPPFLAGS)
@@ -153,6 +153,12 @@ tidy: compile_commands.json ## clang-tidy on every C file; any finding fails
 check: ## install what is missing, build, run every test
 	scripts/check
 
+check-vm: ## the system tests on Debian's own kernel, in a virtual machine (KERNEL= MODULES=: on another)
+	KERNEL="$(KERNEL)" MODULES="$(MODULES)" NFQB_BUILD="$(B)" tests/vm/run
+
+shell-vm: ## a shell in that virtual machine, in the router of a lab
+	KERNEL="$(KERNEL)" MODULES="$(MODULES)" NFQB_BUILD="$(B)" tests/vm/run --shell
+
 demo: ## install what is missing, build, show the job on real traffic
 	scripts/demo
 
@@ -162,6 +168,6 @@ clean: ## remove what was built
 help: ## this list
 	@sed -n 's/^\([a-z_.-]*\):.*## /\1\t/p' Makefile | expand -t 24
 
-.PHONY: all replay tools units fuzzers install uninstall format tidy check demo clean help
+.PHONY: all replay tools units fuzzers install uninstall format tidy check check-vm shell-vm demo clean help
 .PRECIOUS: $(B)/%.o
 -include $(patsubst %.c,$(B)/%.d,$(ALL_SRC))

@@ -113,7 +113,8 @@ static bool open_flows(struct replay *replay)
 		flow_table_keep(replay->flows);
 	for (unsigned i = 0; i < replay->options.n_timeouts; i++) {
 		if (!flow_table_set_timeout(replay->flows, replay->options.timeouts[i])) {
-			fprintf(stderr, "nfqb-replay: --timeout: \"%s\" is wrong, expected NAME=SECONDS, as in udp=60\n",
+			fprintf(stderr,
+				"nfqb-replay: --timeout: \"%s\" is wrong, expected NAME=SECONDS, as in udp=60\n",
 				replay->options.timeouts[i]);
 			return false;
 		}
@@ -238,6 +239,14 @@ static uint8_t transport_byte(const struct link_payload *ip, size_t at)
 	return at < ip->len ? ip->bytes[at] : 0;
 }
 
+/* Bytes of IP on the wire: the frame's less what stood before. A malformed capture may state less than it holds. */
+static size_t wire_size(const struct pcap_pkthdr *header, const struct link_payload *ip)
+{
+	size_t before = header->caplen - ip->len;
+
+	return header->len > before ? header->len - before : 0;
+}
+
 /* Returns false when the program cannot go on */
 static bool replay_packet(struct replay *replay, const struct pcap_pkthdr *header, const uint8_t *bytes, int linktype,
 			  int64_t time_us)
@@ -267,7 +276,7 @@ static bool replay_packet(struct replay *replay, const struct pcap_pkthdr *heade
 		return true;
 	}
 	tcp_flags = flow.protocol == IPPROTO_TCP ? transport_byte(&ip, transport + 13) : 0;
-	return see_packet(replay, &flow, tcp_flags, header->len - (header->caplen - ip.len), time_us);
+	return see_packet(replay, &flow, tcp_flags, wire_size(header, &ip), time_us);
 }
 
 /* ---- the capture ---- */

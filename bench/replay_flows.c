@@ -147,7 +147,7 @@ static struct tuple *add_tuple(struct flow_table *table, const struct flow_key *
 
 	if (table->n == table->room) {
 		size_t room = table->room ? table->room * 2 : 1024;
-		struct seen_flow **order = realloc(table->order, room * sizeof(*order));
+		struct seen_flow **order = reallocarray(table->order, room, sizeof(struct seen_flow *));
 
 		if (!order)
 			return NULL;

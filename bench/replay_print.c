@@ -73,8 +73,8 @@ void replay_print_header(const struct replay_options *options)
 {
 	if (options->quiet || options->json)
 		return;
-	puts(options->list_flows ? "# protocol source port destination port packets back" :
-				   "# time protocol source port destination port rule group link reason");
+	puts(options->list_flows ? "# protocol source port destination port packets back"
+				 : "# time protocol source port destination port rule group link reason");
 }
 
 static json_t *name_or_null(const char *name)

@@ -161,7 +161,7 @@ static int get_entry(const struct nlmsghdr *message, void *data)
 
 int conntrack_get(const struct flow *flow, struct conntrack_entry *out)
 {
-	_Alignas(struct nlmsghdr) char buffer[8192];
+	_Alignas(struct nlmsghdr) char buffer[8192] = { 0 };
 	struct mnl_socket *socket = open_socket();
 	struct nf_conntrack *ct = nfct_new();
 	int result = -1;

@@ -88,7 +88,8 @@ class Balancer:
     def rules(self, *action, check=True, env=None):
         """Run the rules script: rules("start"), rules("status", check=False), ..."""
         return self.router.run(RULES, "-c", self.config_path, *action, check=check,
-                               env={"NFQB_BINARY": DAEMON, **(env or {})})
+                               env={"NFQB_BINARY": DAEMON, "NFQB_POINTERS": os.path.join(self.directory, "pointers"),
+                                    **(env or {})})
 
     # ---- daemon ----
 

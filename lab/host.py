@@ -7,6 +7,9 @@ import signal
 import subprocess
 import time
 
+# every deadline is so many times as long: for emulated machines
+PATIENCE = float(os.environ.get("NFQB_PATIENCE", "1"))
+
 
 class CommandError(Exception):
     """A command in a host failed; the message holds what it said."""
@@ -20,7 +23,7 @@ class CommandError(Exception):
 
 def wait_until(condition, timeout=10.0, what=None, interval=0.02):
     """Wait until `condition()` is true and return its value; TimeoutError after `timeout` seconds."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + timeout * PATIENCE
     while True:
         value = condition()
         if value:
@@ -103,7 +106,7 @@ class Host:
         words = [str(word) for word in command]
         feed = {"stdin": subprocess.DEVNULL} if stdin is None else {"input": stdin}
         result = subprocess.run(["ip", "netns", "exec", self.netns, *words], capture_output=True, text=True,
-                                env={**os.environ, **(env or {})}, timeout=timeout, check=False, **feed)
+                                env={**os.environ, **(env or {})}, timeout=timeout * PATIENCE, check=False, **feed)
         if check and result.returncode:
             raise CommandError(self, words, result)
         return result

@@ -5,7 +5,7 @@ import subprocess
 
 # distinguishable with any eyes (Okabe and Ito), and in grey
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
-BIN = 1.0  # seconds
+BIN = 0.5  # seconds
 
 
 def rates(starts, end):
@@ -55,13 +55,13 @@ def script(path, links, starts, phases, end):
                 f"set object rectangle from first {begin:.2f}, graph 0 to first {until:.2f}, graph 1"
                 f" fillcolor rgb '{background}' fillstyle solid noborder behind"
             )
-        if begin > 0:
+        if index > 0:
             lines.append(
                 f"set arrow from first {begin:.2f}, graph 0 to first {begin:.2f}, graph 1.16 nohead"
                 " linecolor rgb '#444444' linewidth 1.2 dashtype (6,4) front"
             )
         lines.append(
-            f"set label {_quote(caption)} at first {begin:.2f}, graph 1.135 left offset 0.6,0"
+            f"set label {_quote(caption)} at first {begin if index else 0:.2f}, graph 1.135 left offset 0.6,0"
             " font 'DejaVu Sans,11' textcolor rgb '#222222' front"
         )
     plots = []

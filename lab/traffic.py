@@ -5,12 +5,15 @@ import itertools
 import json
 import os
 import select
+import signal
 import subprocess
 
 from lab.host import wait_until
 from lab.paths import tool
 
 _runs = itertools.count(1)
+# new flows per second and client: what an emulated machine can do (NFQB_MAX_RATE)
+MAX_RATE = float(os.environ.get("NFQB_MAX_RATE", "inf"))
 
 
 def next_run():
@@ -23,9 +26,9 @@ def _words(options):
     words = []
     for name, value in options.items():
         option = "--" + {"source": "from", "source_port": "from-port"}.get(name, name)
-        if value is True:
+        if value is True:  # 1 is a number
             words.append(option)
-        elif value is not None and value is not False:
+        elif value is not None and value is not False:  # nor is 0 False
             words += [option, ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)]
     return words
 
@@ -71,6 +74,10 @@ class Client:
 
     def __init__(self, host, to, run=None, **options):
         self.run = run if run is not None else next_run()
+        # a port that comes back too soon would meet its predecessor's conntrack entry: no new flow
+        options.setdefault("source_port", "10000-65535")
+        if "rate" in options:
+            options["rate"] = min(options["rate"], MAX_RATE)
         options = {name.replace("_", "-") if name != "source_port" else name: v for name, v in options.items()}
         self.process = host.start(tool("traffic-client"), *_words({"to": to, "run": self.run, **options}),
                                   name="client", pipe=True)
@@ -83,6 +90,10 @@ class Client:
         """Open no more flows; those that are open go on to their end."""
         self.process.popen.terminate()
         return self
+
+    def release(self):
+        """Let flows that hold=True kept waiting send their last request."""
+        self.process.send_signal(signal.SIGUSR1)
 
     def result(self, timeout=120):
         """Wait for the end; what became of the flows."""

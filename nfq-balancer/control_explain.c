@@ -153,6 +153,14 @@ static bool same_tuple(const struct flow *a, const struct flow *b)
 	       memcmp(&a->src, &b->src, sizeof(a->src)) == 0 && memcmp(&a->dst, &b->dst, sizeof(a->dst)) == 0;
 }
 
+/* Does `record` say more about why than `known` does? A repeat only says: as before. */
+static bool says_more(const struct decision_record *record, const struct decision_record *known)
+{
+	if (known->decision.reason == REASON_REPEAT)
+		return true;
+	return record->decision.reason != REASON_REPEAT && record->time >= known->time;
+}
+
 /* The newest record of this flow's decision, of any worker */
 static bool find_record(const struct daemon *daemon, const struct flow *flow, struct decision_record *out)
 {
@@ -166,7 +174,7 @@ static bool find_record(const struct daemon *daemon, const struct flow *flow, st
 		for (uint64_t number = oldest; number <= newest; number++) {
 			if (!worker_record(daemon->workers[i], number, &record) || !same_tuple(&record.flow, flow))
 				continue;
-			if (!found || record.time >= out->time)
+			if (!found || says_more(&record, out))
 				*out = record;
 			found = true;
 		}

@@ -64,7 +64,7 @@ static void entry_text(struct client *client, const struct conntrack_entry *entr
 	if (packets)
 		snprintf(counted, sizeof(counted), "%" PRIu64 "/%s", packets,
 			 human_bytes(entry->bytes[0] + entry->bytes[1], bytes));
-	reply(client, "%-7s %-24s %-24s %-12s %-12s %-10s %u s\n", human_protocol(entry->flow.protocol, protocol),
+	reply(client, "%-7s %-24s %-24s %-12s %-12s %-12s %u s\n", human_protocol(entry->flow.protocol, protocol),
 	      human_endpoint(&entry->flow, true, from), human_endpoint(&entry->flow, false, to),
 	      link_of(client_config(client), entry->mark),
 	      entry->tcp_state ? conntrack_tcp_state_name(entry->tcp_state) : "-", counted, entry->timeout);
@@ -225,7 +225,7 @@ void control_flows(struct client *client, int argc, char **argv)
 	}
 	client->flows = flows;
 	if (!client->json)
-		reply(client, "%-7s %-24s %-24s %-12s %-12s %-10s %s\n", "PROTO", "CLIENT", "SERVER", "LINK", "STATE",
-		      "PACKETS", "TIMEOUT");
+		reply(client, "%-7s %-24s %-24s %-12s %-12s %-12s %s\n", "PROTO", "CLIENT", "SERVER", "LINK", "STATE",
+		      "PKTS/BYTES", "TIMEOUT");
 	event_add(flows->readable, NULL);
 }

@@ -85,7 +85,7 @@ static inline const struct config *client_config(const struct client *client)
 CONTROL_COMMANDS(CONTROL_DECLARE)
 #undef CONTROL_DECLARE
 
-/* control_show.c, control_decisions.c: shared by several commands */
+/* control_decisions.c: for all that show decisions */
 json_t *decision_json(const struct client *client, const struct decision_record *record);
 struct decision_text {
 	char time[16], flow_client[FLOW_ADDR_STRLEN + 8], server[FLOW_ADDR_STRLEN + 8];

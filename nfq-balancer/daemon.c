@@ -62,6 +62,18 @@ static void take_event(const struct rtnl_object *object, void *data)
 		snapshot_set_iface(snapshot, (unsigned)object->ifindex, object->gone ? NULL : object->name);
 }
 
+/* Are the rules in place? True when that has changed since the last look. */
+static bool look_at_rules(struct daemon *daemon)
+{
+	bool active = kernel_rules_active(running(daemon));
+
+	if (active == daemon->rules_active)
+		return false;
+	log_info(active ? "the rules are in place" : "the rules are gone: nothing is steered");
+	daemon->rules_active = active;
+	return true;
+}
+
 static void on_rtnetlink(evutil_socket_t fd, short what, void *data)
 {
 	struct daemon *daemon = data;
@@ -74,6 +86,9 @@ static void on_rtnetlink(evutil_socket_t fd, short what, void *data)
 		seen.concerned = UINT64_MAX;
 		snapshot_scan_ifaces(atomic_load(&daemon->shared.snapshot));
 	}
+	/* looked at first: what stop takes away must not be put back */
+	if (seen.concerned && look_at_rules(daemon))
+		seen.concerned = UINT64_MAX;
 	sync_links(daemon, seen.concerned);
 }
 
@@ -105,15 +120,11 @@ static bool worker_lost(const struct daemon *daemon)
 static void on_second(evutil_socket_t fd, short what, void *data)
 {
 	struct daemon *daemon = data;
-	bool active = kernel_rules_active(running(daemon));
 
 	(void)fd;
 	(void)what;
-	if (active != daemon->rules_active) {
-		log_info(active ? "the rules are in place" : "the rules are gone: nothing is steered");
-		daemon->rules_active = active;
+	if (look_at_rules(daemon))
 		sync_links(daemon, UINT64_MAX);
-	}
 	rtnl_interfaces(daemon->rtnl, keep_traffic, daemon);
 	sampler_tick(daemon->sampler, monotonic_ms());
 	if (worker_lost(daemon)) {
@@ -315,6 +326,9 @@ bool daemon_start(struct daemon *daemon, char *error, size_t size)
 	daemon->rules_active = kernel_rules_active(running(daemon));
 	sync_links(daemon, UINT64_MAX);
 	links_started(&daemon->links);
+	/* where bytes and rates are counted from */
+	rtnl_interfaces(daemon->rtnl, keep_traffic, daemon);
+	sampler_tick(daemon->sampler, monotonic_ms());
 	if (!overrides_load(daemon, values, sizeof(values)))
 		log_warning("runtime values are not taken over: %s", values);
 	daemon->feedback = feedback_new(daemon);

@@ -54,6 +54,32 @@ struct kernel_queues kernel_queues_read(int fd, unsigned first, unsigned count)
 	return out;
 }
 
+/* ---- reverse path filter ---- */
+
+static int read_rp_filter(const char *interface)
+{
+	char path[128];
+	int value = -1;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv4/conf/%s/rp_filter", interface);
+	FILE *file = fopen(path, "re");
+
+	if (!file)
+		return -1;
+	if (fscanf(file, "%d", &value) != 1)
+		value = -1;
+	fclose(file);
+	return value;
+}
+
+int kernel_rp_filter(const char *interface)
+{
+	int all = read_rp_filter("all"), own = read_rp_filter(interface);
+
+	/* the kernel takes the higher of the two */
+	return all > own ? all : own;
+}
+
 /* ---- rules.state ---- */
 
 static FILE *open_state(const struct config *config)
@@ -65,15 +91,6 @@ static FILE *open_state(const struct config *config)
 	return fopen(path, "re");
 }
 
-bool kernel_rules_active(const struct config *config)
-{
-	FILE *file = open_state(config);
-
-	if (file)
-		fclose(file);
-	return file != NULL;
-}
-
 static void read_state(const struct config *config, struct kernel_rules *out)
 {
 	FILE *file = open_state(config);
@@ -82,13 +99,23 @@ static void read_state(const struct config *config, struct kernel_rules *out)
 
 	if (!file)
 		return;
-	out->active = true;
 	while (fgets(line, sizeof(line), file)) {
 		sscanf(line, "backend %23s", out->backend);
 		sscanf(line, "checksum %" SCNx64, &checksum);
+		/* start writes it last and stop takes it away first */
+		if (!strncmp(line, "fingerprint ", strlen("fingerprint ")))
+			out->active = true;
 	}
 	fclose(file);
 	out->same_policy = checksum == config_rules_checksum(config);
+}
+
+bool kernel_rules_active(const struct config *config)
+{
+	struct kernel_rules out = { .active = false };
+
+	read_state(config, &out);
+	return out.active;
 }
 
 /* ---- counters ---- */
@@ -164,7 +191,7 @@ static struct nlmsghdr *put_dump_request(void *buffer)
 
 static void read_counters(const struct config *config, struct kernel_rules *out)
 {
-	_Alignas(struct nlmsghdr) char buffer[BUFFER];
+	_Alignas(struct nlmsghdr) char buffer[BUFFER] = { 0 };
 	struct mnl_socket *socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
 	const struct nlmsghdr *message = put_dump_request(buffer);
 	struct counters counters = { config, out };

@@ -22,11 +22,14 @@ struct kernel_queues {
 	uint64_t dropped; /* queue_dropped + user_dropped: lost */
 };
 
+/* The reverse path filter that acts on an interface: 0 off, 1 strict, 2 loose; -1: unknown */
+int kernel_rp_filter(const char *interface);
+
 /* Summed over queues first .. first + count - 1 */
 struct kernel_queues kernel_queues_read(int fd, unsigned first, unsigned count);
 
 struct kernel_rules {
-	bool active; /* rules.state exists */
+	bool active; /* rules.state says that they are whole: not while start or stop is at work */
 	bool same_policy; /* made from what the running configuration says */
 	char backend[24]; /* "nft", "nft+iptables", "iptables-nft", "iptables-legacy" */
 	bool counted; /* the fields below are known (nft backends) */

@@ -35,7 +35,8 @@ static const struct passwd *find_user(const char *user, char *error, size_t size
 
 static bool make_directory(const char *path, mode_t mode, char *error, size_t size)
 {
-	if (mkdir(path, mode) == 0 || errno == EEXIST)
+	/* not what the umask leaves: the service user has to read rules.state in the run directory */
+	if (mkdir(path, mode) == 0 ? chmod(path, mode) == 0 : errno == EEXIST)
 		return true;
 	snprintf(error, size, "%s: cannot make the directory: %s", path, strerror(errno));
 	return false;

@@ -91,7 +91,7 @@ static struct mnl_socket *open_socket(void)
 
 int queue_probe_conntrack(unsigned number)
 {
-	_Alignas(struct nlmsghdr) char buffer[MESSAGE_ROOM];
+	_Alignas(struct nlmsghdr) char buffer[MESSAGE_ROOM] = { 0 };
 	struct mnl_socket *socket = open_socket();
 	int answer = -1;
 
@@ -114,7 +114,7 @@ int queue_probe_conntrack(unsigned number)
 
 static bool bind_queue(struct queue *queue, unsigned length, bool fail_open)
 {
-	_Alignas(struct nlmsghdr) char buffer[MESSAGE_ROOM];
+	_Alignas(struct nlmsghdr) char buffer[MESSAGE_ROOM] = { 0 };
 	struct nlmsghdr *message = put_config(buffer, queue->number, 1);
 	uint32_t known = NFQA_CFG_F_FAIL_OPEN | NFQA_CFG_F_GSO | NFQA_CFG_F_CONNTRACK | NFQA_CFG_F_UID_GID;
 
@@ -319,7 +319,7 @@ void queue_flush(struct queue *queue)
 
 bool queue_run_dry(struct queue *queue)
 {
-	_Alignas(struct nlmsghdr) char buffer[MESSAGE_ROOM];
+	_Alignas(struct nlmsghdr) char buffer[MESSAGE_ROOM] = { 0 };
 	struct nlmsghdr *message = put_config(buffer, queue->number, DRY_SEQUENCE);
 
 	nfq_nlmsg_cfg_put_qmaxlen(message, 0);

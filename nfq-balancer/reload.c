@@ -79,12 +79,6 @@ bool daemon_reload(struct daemon *daemon, struct config_messages *errors)
 bool daemon_file_unchanged(const struct daemon *daemon)
 {
 	const struct config *running = policy_config(daemon->policy);
-	struct config_messages errors = { NULL, 0 }, warnings = { NULL, 0 };
-	struct config *now = config_load(running->file, &errors, &warnings);
-	bool same = now && now->checksum == running->checksum;
 
-	config_free(now);
-	config_messages_free(&errors);
-	config_messages_free(&warnings);
-	return same;
+	return config_files_checksum(running) == running->checksum;
 }

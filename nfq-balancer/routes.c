@@ -6,9 +6,11 @@
  * route, reads what is there, and changes only the difference, so that looking once
  * too often costs nothing and an event lost is made good by the next look.
  */
+#include <errno.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
 
+#include "nfq-balancer/kernel.h"
 #include "nfq-balancer/log.h"
 #include "nfq-balancer/routes.h"
 
@@ -27,7 +29,7 @@ struct look {
 	int family;
 	struct list addresses;
 	struct list wanted, present; /* routes, then rules */
-	bool has_way; /* a default route is wanted, its gateway known */
+	bool blind; /* the kernel could not be asked */
 };
 
 static void append(struct list *list, const struct rtnl_object *object)
@@ -95,7 +97,7 @@ static bool want_default(struct look *look)
 		route.has_gateway = true;
 		route.gateway = gateway->addr;
 	} else if (gateway->kind == GATEWAY_AUTO) {
-		rtnl_routes(look->rtnl, look->family, RT_TABLE_MAIN, look->ifindex, keep_best_default, &best);
+		look->blind = !rtnl_routes(look->rtnl, look->family, RT_TABLE_MAIN, look->ifindex, keep_best_default, &best);
 		if (!best.n)
 			return false;
 		route.has_gateway = best.at[0].has_gateway;
@@ -239,17 +241,22 @@ static bool has_global(const struct list *addresses)
 	return false;
 }
 
-static const char *sync_family(struct look *look, bool active)
+/* What keeps the family from leaving by the link, or NULL; `known` where nothing could be learnt */
+static const char *sync_family(struct look *look, bool active, const char *known)
 {
 	const struct nat *nat = look->family == 6 ? &look->link->nat6 : &look->link->nat;
 	const char *missing = NULL;
 
 	look->addresses.n = look->wanted.n = look->present.n = 0;
-	rtnl_addresses(look->rtnl, look->ifindex, keep_address, look);
+	look->blind = !rtnl_addresses(look->rtnl, look->ifindex, keep_address, look);
 	if (!has_global(&look->addresses) && nat->kind == NAT_MASQUERADE)
 		missing = "no address";
-	if (!want_default(look))
+	if (!look->blind && !want_default(look))
 		missing = missing ? missing : "no gateway";
+	if (look->blind) {
+		log_warning("link %s: cannot read addresses and routes: %s", look->link->name, strerror(errno));
+		return known;
+	}
 	want_connected(look);
 	if (!active)
 		return missing;
@@ -273,6 +280,21 @@ static void sync_group(struct rtnl *rtnl, const struct link_config *link, const 
 			    link->interface, interface->group);
 }
 
+/* Strict on an interface that was made (again) after the rules script had looked:
+ * answers come by the link, and main's route back is another, so they would be dropped */
+static void sync_filter(struct rtnl *rtnl, const struct link_config *link, int ifindex)
+{
+	if (link->gateway.kind == GATEWAY_OFF || kernel_rp_filter(link->interface) != 1)
+		return;
+	int failed = rtnl_set_rp_filter(rtnl, ifindex, 2);
+
+	if (failed)
+		log_warning("link %s: the reverse path filter of %s is strict and drops answers: %s", link->name,
+			    link->interface, strerror(failed));
+	else
+		log_info("link %s: reverse path filter of %s made loose", link->name, link->interface);
+}
+
 void routes_sync_link(struct rtnl *rtnl, struct links *links, unsigned link, bool active)
 {
 	const struct link_config *config = &links->config->links[link];
@@ -280,19 +302,25 @@ void routes_sync_link(struct rtnl *rtnl, struct links *links, unsigned link, boo
 	struct rtnl_object interface;
 
 	if (!rtnl_interface(rtnl, config->interface, 0, &interface)) {
-		links_set_interface(links, link, 0, false);
+		if (errno == ENODEV)
+			links_set_interface(links, link, 0, false);
+		else
+			log_warning("link %s: cannot look at %s: %s", config->name, config->interface, strerror(errno));
 		return;
 	}
 	look.ifindex = interface.ifindex;
-	if (active)
+	if (active) {
 		sync_group(rtnl, config, &interface);
+		sync_filter(rtnl, config, interface.ifindex);
+	}
 	/* routes need the interface up; carrier may come and go above them */
 	for (int family = 4; family <= 6 && interface.up; family += 2) {
 		const struct gateway *gateway = family == 6 ? &config->gateway6 : &config->gateway;
 
 		look.family = family;
 		if (gateway->kind != GATEWAY_OFF)
-			links_set_missing(links, link, family, sync_family(&look, active));
+			links_set_missing(links, link, family,
+					  sync_family(&look, active, links->status[link].missing[family == 6]));
 	}
 	/* last, so that a link is up only when its routes are */
 	links_set_interface(links, link, interface.ifindex, interface.carrier);
@@ -309,9 +337,7 @@ static bool concerned(const struct link_config *config, const struct link_status
 	case RTNL_ROUTE:
 		if (object->table == config->table)
 			return object->gone;
-		/* output interface 0: a multipath route, which may be anybody's */
-		return object->table == RT_TABLE_MAIN && object->bits == 0 &&
-		       (object->ifindex == 0 || object->ifindex == status->ifindex);
+		return object->table == RT_TABLE_MAIN && object->bits == 0 && object->ifindex == status->ifindex;
 	case RTNL_RULE:
 		break;
 	}

@@ -6,7 +6,7 @@
  * DHCP, PPP and router advertisements change gateways. The rules script makes the
  * tables once; from then on this follows rtnetlink: default and connected routes of
  * each link's table, the `from ADDRESS` rules and the interface group, but only
- * while rules.state exists. It also tells links.h which family has a way out.
+ * while the rules are in place. It also tells links.h which family has a way out.
  * Control thread only. The layout is in NOTES.md, "Routing".
  */
 #ifndef NFQB_ROUTES_H

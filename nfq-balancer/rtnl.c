@@ -8,6 +8,7 @@
 #include <linux/fib_rules.h>
 #include <linux/if.h>
 #include <linux/if_link.h>
+#include <linux/ip.h>
 #include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,18 +186,53 @@ struct sink {
 	uint32_t table; /* 0: all */
 };
 
+static void pass(const struct sink *sink, const struct rtnl_object *object)
+{
+	if (sink->ifindex && object->ifindex != sink->ifindex)
+		return;
+	if (sink->table && object->table != sink->table)
+		return;
+	sink->each(object, sink->data);
+}
+
+/* A route of several next hops is one route per hop to whoever reads */
+static void pass_hops(const struct sink *sink, struct rtnl_object *route, const struct nlattr *hops)
+{
+	const char *at = mnl_attr_get_payload(hops);
+	size_t left = mnl_attr_get_payload_len(hops);
+
+	while (left >= sizeof(struct rtnexthop)) {
+		const struct rtnexthop *hop = (const void *)at;
+		struct attributes a = { 0 };
+
+		if (hop->rtnh_len < sizeof(*hop) || hop->rtnh_len > left)
+			return;
+		mnl_attr_parse_payload(hop + 1, hop->rtnh_len - sizeof(*hop), keep_attribute, &a);
+		route->ifindex = hop->rtnh_ifindex;
+		route->has_gateway = a.at[RTA_GATEWAY] != NULL;
+		read_addr(a.at[RTA_GATEWAY], &route->gateway);
+		pass(sink, route);
+		size_t step = RTNH_ALIGN(hop->rtnh_len);
+
+		left -= step < left ? step : left;
+		at += step;
+	}
+}
+
 static int deliver(const struct nlmsghdr *message, void *data)
 {
 	const struct sink *sink = data;
+	struct attributes a = { 0 };
 	struct rtnl_object object;
 
 	if (!read_object(message, &object))
 		return MNL_CB_OK;
-	if (sink->ifindex && object.ifindex != sink->ifindex)
-		return MNL_CB_OK;
-	if (sink->table && object.table != sink->table)
-		return MNL_CB_OK;
-	sink->each(&object, sink->data);
+	if (object.kind == RTNL_ROUTE)
+		mnl_attr_parse(message, sizeof(struct rtmsg), keep_attribute, &a);
+	if (a.at[RTA_MULTIPATH])
+		pass_hops(sink, &object, a.at[RTA_MULTIPATH]);
+	else
+		pass(sink, &object);
 	return MNL_CB_OK;
 }
 
@@ -279,6 +315,18 @@ static struct nlmsghdr *put_request(struct rtnl *rtnl, uint16_t type, uint16_t f
 	return message;
 }
 
+/* A dump during which something changed is marked so, and libmnl would stop reading in
+ * the middle of it: what is left would be taken for the answer to the next request. Read
+ * to its end it is good enough, because an event of the change follows. */
+static void accept_interrupted(char *messages, size_t size)
+{
+	struct nlmsghdr *message = (void *)messages;
+	int left = (int)size;
+
+	for (; mnl_nlmsg_ok(message, left); message = mnl_nlmsg_next(message, &left))
+		message->nlmsg_flags &= (uint16_t)~NLM_F_DUMP_INTR;
+}
+
 /* Send and read until the answer ends: 0, or an errno value */
 static int talk(struct rtnl *rtnl, const struct nlmsghdr *message, struct sink *sink)
 {
@@ -292,6 +340,7 @@ static int talk(struct rtnl *rtnl, const struct nlmsghdr *message, struct sink *
 
 		if (got < 0)
 			return errno;
+		accept_interrupted(rtnl->buffer, (size_t)got);
 		result = mnl_cb_run(rtnl->buffer, (size_t)got, sequence, 0, sink ? deliver : NULL, sink);
 	}
 	return result == MNL_CB_STOP ? 0 : errno;
@@ -447,5 +496,22 @@ int rtnl_set_group(struct rtnl *rtnl, int ifindex, uint32_t group)
 
 	header->ifi_index = ifindex;
 	mnl_attr_put_u32(message, IFLA_GROUP, group);
+	return talk(rtnl, message, NULL);
+}
+
+int rtnl_set_rp_filter(struct rtnl *rtnl, int ifindex, uint32_t value)
+{
+	struct nlmsghdr *message = put_request(rtnl, RTM_NEWLINK, NLM_F_ACK);
+	struct ifinfomsg *header = mnl_nlmsg_put_extra_header(message, sizeof(*header));
+
+	header->ifi_index = ifindex;
+	struct nlattr *families = mnl_attr_nest_start(message, IFLA_AF_SPEC);
+	struct nlattr *family = mnl_attr_nest_start(message, AF_INET);
+	struct nlattr *settings = mnl_attr_nest_start(message, IFLA_INET_CONF);
+
+	mnl_attr_put_u32(message, IPV4_DEVCONF_RP_FILTER, value);
+	mnl_attr_nest_end(message, settings);
+	mnl_attr_nest_end(message, family);
+	mnl_attr_nest_end(message, families);
 	return talk(rtnl, message, NULL);
 }

@@ -77,5 +77,7 @@ int rtnl_route_delete(struct rtnl *rtnl, const struct rtnl_object *route);
 int rtnl_rule_add(struct rtnl *rtnl, const struct rtnl_object *rule);
 int rtnl_rule_delete(struct rtnl *rtnl, const struct rtnl_object *rule);
 int rtnl_set_group(struct rtnl *rtnl, int ifindex, uint32_t group);
+/* net.ipv4.conf.INTERFACE.rp_filter; by netlink, since /proc/sys may be read-only for a service */
+int rtnl_set_rp_filter(struct rtnl *rtnl, int ifindex, uint32_t value);
 
 #endif

@@ -23,6 +23,7 @@ static bool build_attrs(struct snapshot *snapshot)
 
 struct snapshot *snapshot_new(struct policy *policy)
 {
+	static uint64_t made; /* control thread only */
 	struct snapshot *snapshot = calloc(1, sizeof(*snapshot));
 
 	if (!snapshot) {
@@ -30,6 +31,7 @@ struct snapshot *snapshot_new(struct policy *policy)
 		return NULL;
 	}
 	snapshot->policy = policy;
+	snapshot->number = ++made;
 	/* without a rule that names an interface the worker has nothing to look through */
 	if (policy_config(policy)->n_ifaces)
 		snapshot->n_ifaces = SNAPSHOT_MAX_IFACES;

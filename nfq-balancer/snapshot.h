@@ -18,6 +18,7 @@
 
 struct snapshot {
 	struct policy *policy; /* owned */
+	uint64_t number; /* 1, 2, ...: an address may be used again while a worker sleeps, a number is not */
 	struct conntrack_mark_attr link_attr[CONFIG_MAX_LINKS]; /* by link index */
 	struct conntrack_mark_attr main_attr;
 	unsigned n_ifaces;

@@ -29,7 +29,7 @@ struct worker {
 	pthread_t thread;
 	bool started;
 	_Atomic bool failed;
-	const struct snapshot *seen; /* the snapshot whose rules `counters.rules` counts */
+	uint64_t seen; /* number of the snapshot whose rules `counters.rules` counts */
 	struct worker_counters counters;
 	struct decision_ring ring;
 	struct steered_ring steered;
@@ -174,16 +174,16 @@ static void decide_packet(struct worker *worker, const struct snapshot *snapshot
 /* A new policy: its rules are counted from zero, by the counters' one writer */
 static const struct snapshot *take_snapshot(struct worker *worker)
 {
-	const struct snapshot *snapshot = rcu_dereference(worker->shared->snapshot);
+	const struct snapshot *snapshot = atomic_load_explicit(&worker->shared->snapshot, memory_order_acquire);
 
-	if (snapshot == worker->seen)
+	if (snapshot->number == worker->seen)
 		return snapshot;
 	size_t rules = policy_config(snapshot->policy)->n_rules;
 
 	for (size_t i = 0; i < rules && i < WORKER_MAX_RULES; i++)
 		atomic_store_explicit(&worker->counters.rules[i], 0, memory_order_relaxed);
 	worker->decider.policy = snapshot->policy;
-	worker->seen = snapshot;
+	worker->seen = snapshot->number;
 	return snapshot;
 }
 

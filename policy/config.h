@@ -190,6 +190,7 @@ struct config {
 	bool local; /* steer the router's own connections */
 	bool feedback; /* follow the kernel's connections, to know which flows are sending */
 	unsigned feedback_budget; /* percent of one processor that this may take */
+	bool offload; /* settled flows take the kernel's flowtable, past the hooks */
 	enum ip_forward ip_forward;
 	unsigned rule_preference; /* first of the ip rule preferences used */
 	enum log_level log_level;

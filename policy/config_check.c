@@ -70,21 +70,31 @@ static bool lan_has(const struct config *config, const char *interface)
 	return false;
 }
 
-/* A link on a LAN interface works for the LAN's hosts. For the router's own connections
- * it cannot: their source address is chosen before the link, and without NAT it would stay. */
-static void check_local(struct parse *parse, const struct link_config *link)
+/* Link and LAN on one interface, without NAT. For the router's own connections that cannot
+ * work: their source address is chosen before the link and would stay. For hosts of the LAN
+ * it works if their answers come back through this router. */
+static void check_shared_lan(struct parse *parse, const struct link_config *link)
 {
 	const struct config *config = parse->config;
 	bool nat4 = link->gateway.kind == GATEWAY_OFF || link->nat.kind != NAT_NONE;
 	bool nat6 = link->gateway6.kind == GATEWAY_OFF || link->nat6.kind != NAT_NONE;
 
-	if (!config->local || (nat4 && nat6) || !lan_has(config, link->interface))
+	if ((nat4 && nat6) || !lan_has(config, link->interface))
 		return;
-	parse_error(parse, link->file, link->line,
-		    "link \"%s\": local = true with a link without NAT on the LAN interface \"%s\": the router's own "
-		    "connections would leave with the address of another link, and answers to them could not be told "
-		    "from clients' packets, expected %s, another interface, or local = false",
-		    link->name, link->interface, nat4 ? "nat6" : "nat");
+	if (config->local)
+		parse_error(
+			parse, link->file, link->line,
+			"link \"%s\": local = true with a link without NAT on the LAN interface \"%s\": the router's own "
+			"connections would leave with the address of another link, and answers to them could not be told "
+			"from clients' packets, expected %s, another interface, or local = false",
+			link->name, link->interface, nat4 ? "nat6" : "nat");
+	else
+		parse_warning(
+			parse, link->file, link->line,
+			"link \"%s\" is on the LAN interface \"%s\" without NAT: if its gateway answers hosts there "
+			"directly, the kernel sees half of their TCP connections and loses them; %s = masquerade "
+			"brings answers back here",
+			link->name, link->interface, nat4 ? "nat6" : "nat");
 }
 
 static void check_links(struct parse *parse)
@@ -99,7 +109,7 @@ static void check_links(struct parse *parse)
 
 			check_pair(parse, later ? a : b, later ? b : a);
 		}
-		check_local(parse, &config->links[i]);
+		check_shared_lan(parse, &config->links[i]);
 	}
 }
 

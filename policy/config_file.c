@@ -205,6 +205,7 @@ static cfg_opt_t root_options[] = {
 	VALUE("local"),
 	VALUE("feedback"),
 	VALUE("feedback-budget"),
+	VALUE("offload"),
 	VALUE("ip-forward"),
 	LIST("helpers"),
 	VALUE("source-limit"),

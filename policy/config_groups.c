@@ -2,28 +2,12 @@
 /*
  * policy/config_groups.c - sections `group` and their tiers
  */
-#include <string.h>
-
 #include "policy/config_parse.h"
 
 #define MAX_TIER 16
 #define DEFAULT_SPILL_AT 80
 #define DEFAULT_STICKY_TIMEOUT 600
 #define MAX_STICKY_TIMEOUT (30 * 86400)
-
-static const char *const scheduler_words[] = {
-	[SCHED_WRR] = "wrr",
-	[SCHED_HASH] = "hash",
-	[SCHED_LEAST_LOAD] = "least-load",
-	[SCHED_SPILLOVER] = "spillover",
-	[SCHED_LATENCY] = "latency",
-};
-_Static_assert(sizeof(scheduler_words) / sizeof(scheduler_words[0]) == SCHEDULERS, "a word for each scheduler");
-static const char *const sticky_words[] = {
-	[STICKY_NONE] = "none",
-	[STICKY_SOURCE] = "source",
-	[STICKY_SOURCE_DESTINATION] = "source-destination",
-};
 
 /* Members of one tier, from the key `links` of the group or of a section `tier` */
 static void parse_tier(struct parse *parse, cfg_t *section, struct group_config *group, unsigned tier)
@@ -71,6 +55,8 @@ static void parse_lower_tiers(struct parse *parse, cfg_t *section, struct group_
 
 static void parse_group(struct parse *parse, cfg_t *section, struct group_config *group)
 {
+	const char *stickies[STICKY_SOURCE_DESTINATION + 1];
+	const char *schedulers[SCHEDULERS];
 	const struct value *start = section_start(section);
 
 	group->file = start->file;
@@ -80,10 +66,14 @@ static void parse_group(struct parse *parse, cfg_t *section, struct group_config
 		parse_error(parse, group->file, group->line, "no links, expected links = { ... } with at least one");
 	parse_tier(parse, section, group, 1);
 	parse_lower_tiers(parse, section, group);
-	group->scheduler = get_word(parse, section, "scheduler", SCHED_LEAST_LOAD, scheduler_words, SCHEDULERS);
+	for (unsigned i = 0; i < SCHEDULERS; i++)
+		schedulers[i] = scheduler_name((enum scheduler)i);
+	for (unsigned i = 0; i <= STICKY_SOURCE_DESTINATION; i++)
+		stickies[i] = sticky_name((enum sticky_kind)i);
+	group->scheduler = get_word(parse, section, "scheduler", SCHED_LEAST_LOAD, schedulers, SCHEDULERS);
 	group->spill_at = get_number(parse, section, "spill-at", DEFAULT_SPILL_AT, 1, 100);
-	group->sticky = get_word(parse, section, "sticky", STICKY_SOURCE_DESTINATION, sticky_words,
-				 sizeof(sticky_words) / sizeof(sticky_words[0]));
+	group->sticky =
+		get_word(parse, section, "sticky", STICKY_SOURCE_DESTINATION, stickies, STICKY_SOURCE_DESTINATION + 1);
 	group->sticky_timeout =
 		get_seconds(parse, section, "sticky-timeout", DEFAULT_STICKY_TIMEOUT, MAX_STICKY_TIMEOUT);
 }

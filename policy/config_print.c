@@ -17,13 +17,6 @@ static void print_strings(FILE *out, const char *key, char *const *strings, size
 
 static void print_top(FILE *out, const struct config *config)
 {
-	static const char *const levels[] = {
-		[LOG_LEVEL_ERROR] = "error",
-		[LOG_LEVEL_WARNING] = "warning",
-		[LOG_LEVEL_INFO] = "info",
-		[LOG_LEVEL_DEBUG] = "debug",
-	};
-
 	print_strings(out, "files", config->files, config->n_files, "-");
 	print_strings(out, "lan", config->lan, config->n_lan, "none: no client's connection is steered");
 	fprintf(out, "%-16s%u, NFQUEUE %u to %u, %" PRIu32 " packets each\n", "queues", config->queues,
@@ -39,6 +32,9 @@ static void print_top(FILE *out, const struct config *config)
 			config->feedback_budget);
 	else
 		fprintf(out, "%-16sno: which flows are sending is not followed\n", "feedback");
+	fprintf(out, "%-16s%s\n", "offload",
+		config->offload ? "yes: established connections take the kernel's flowtable"
+				: "no: every packet passes the hooks");
 	fprintf(out, "%-16s%s\n", "ip-forward",
 		config->ip_forward == IP_FORWARD_SET ? "set: start turns it on, stop puts it back"
 						     : "keep: left alone");
@@ -57,7 +53,7 @@ static void print_top(FILE *out, const struct config *config)
 	fprintf(out, "%-16s%s\n", "user", config->user);
 	fprintf(out, "%-16s%s\n", "run-directory", config->run_directory);
 	fprintf(out, "%-16s%s\n", "state-directory", config->state_directory);
-	fprintf(out, "%-16s%s\n", "log-level", levels[config->log_level]);
+	fprintf(out, "%-16s%s\n", "log-level", log_level_str(config->log_level));
 }
 
 static void print_family(FILE *out, const char *family, const struct gateway *gateway, const struct nat *nat)

@@ -22,6 +22,8 @@ uint64_t config_rules_checksum(const struct config *config);
  * To be freed; NULL: out of memory. */
 char *config_rule_str(const struct config *config, const struct rule_config *rule);
 
+const char *log_level_str(enum log_level level);
+
 bool rule_matches_all(const struct rule_config *rule);
 
 /* As the configuration file spells them: "auto", "masquerade", "203.0.113.1" */

@@ -12,6 +12,7 @@
  *   fallback yes|no
  *   local yes|no
  *   feedback yes|no
+ *   offload yes|no
  *   ip-forward set|keep
  *   source-limit N                  0: none
  *   preference N
@@ -74,6 +75,7 @@ static void print_rule_input(FILE *out, const struct config *config, bool weight
 	fprintf(out, "fallback %s\n", config->fallback ? "yes" : "no");
 	fprintf(out, "local %s\n", config->local ? "yes" : "no");
 	fprintf(out, "feedback %s\n", config->feedback ? "yes" : "no");
+	fprintf(out, "offload %s\n", config->offload ? "yes" : "no");
 	fprintf(out, "ip-forward %s\n", config->ip_forward == IP_FORWARD_SET ? "set" : "keep");
 	fprintf(out, "source-limit %" PRIu32 "\n", config->source_limit);
 	fprintf(out, "preference %u\n", config->rule_preference);

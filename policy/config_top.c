@@ -8,6 +8,7 @@
 #include <sys/un.h>
 
 #include "policy/config_parse.h"
+#include "policy/config_print.h"
 
 #define DEFAULT_MASK UINT32_C(0xff00)
 #define MAX_PREFERENCE 32700 /* main's own rule stands at 32766, and we take a few */
@@ -24,6 +25,11 @@ static const char *const log_level_words[] = {
 	[LOG_LEVEL_INFO] = "info",
 	[LOG_LEVEL_DEBUG] = "debug",
 };
+
+const char *log_level_str(enum log_level level)
+{
+	return log_level_words[level];
+}
 
 static void parse_mask(struct parse *parse, cfg_t *root)
 {
@@ -174,6 +180,7 @@ void parse_top(struct parse *parse, cfg_t *root)
 	config->local = get_bool(parse, root, "local", false);
 	config->feedback = get_bool(parse, root, "feedback", true);
 	config->feedback_budget = get_number(parse, root, "feedback-budget", 20, 1, 100);
+	config->offload = get_bool(parse, root, "offload", false);
 	config->ip_forward = get_word(parse, root, "ip-forward", IP_FORWARD_SET, ip_forward_words, 2);
 	config->rule_preference = get_number(parse, root, "rule-preference", 10000, 1, MAX_PREFERENCE);
 	config->log_level = get_word(parse, root, "log-level", LOG_LEVEL_INFO, log_level_words, 4);

@@ -87,8 +87,11 @@ bring_up() {
 }
 
 # Undo what the state lists. Goes on after an error: the more is put back the better.
+# Without a fingerprint the state tells the daemon to leave routes and rules alone:
+# it would put them back as fast as they go.
 take_down() {
 	failed=0
+	state_set fingerprint
 	ruleset_remove || failed=1
 	plan_nothing
 	network_prune || failed=1
@@ -126,13 +129,14 @@ command_start() {
 
 start_fresh() {
 	check_helpers
+	check_offload
 	check_tables
 	warn_absent
 	plan_network
 	state_begin
 	point_to_state
 	if ! bring_up; then
-		take_down
+		take_down || die "not started, and not everything could be put back; $state still lists it"
 		die "not started: everything is as it was before"
 	fi
 	state_set fingerprint "$(fingerprint "$backend")"
@@ -153,6 +157,7 @@ refresh() {
 	queue_kind=legacy
 	case $(state_value iptables4) in *-nft) queue_kind=nft ;; esac
 	check_helpers
+	check_offload
 	check_tables
 	warn_absent
 	plan_network
@@ -223,6 +228,7 @@ command_print() {
 	policy_read || exit 1
 	state=/dev/null
 	choose_backend
+	check_offload
 	plan_network
 	for family in 4 6; do
 		[ ! -s "$work/rules$family" ] || {

@@ -182,12 +182,25 @@ check_gateway() {
 	}
 	address=${words#via }
 	address=${address%% *}
-	ping -c 1 -W 1 -I "$l_if" "$address" >/dev/null 2>&1
-	case $(ip "-$1" neigh show "$address" dev "$l_if" 2>/dev/null) in
-	*lladdr*) finding ok "link $l_name: gateway $address answers" ;;
-	*FAILED* | *INCOMPLETE*) finding fail "link $l_name: gateway $address does not answer on $l_if" "correct the gateway, or ask the provider" ;;
-	*) finding warn "link $l_name: gateway $address: not tried yet" "ping -I $l_if $address" ;;
-	esac
+	if neighbour_answers "$1" "$address"; then
+		finding ok "link $l_name: gateway $address answers"
+	else
+		finding fail "link $l_name: gateway $address does not answer on $l_if" "correct the gateway, or see to the modem and the provider"
+	fi
+}
+
+# Does the gateway of the current link answer ARP or neighbour discovery within a
+# second? ("use" makes the kernel ask.) Interfaces without link layer addresses: yes.
+neighbour_answers() {
+	ip "-$1" neigh replace "$2" dev "$l_if" use 2>/dev/null
+	for pause in 0 0.1 0.2 0.3 0.4; do
+		sleep $pause
+		case $(ip "-$1" neigh show "$2" dev "$l_if" 2>/dev/null) in
+		*FAILED* | *INCOMPLETE*) ;;
+		*lladdr* | *NOARP*) return 0 ;;
+		esac
+	done
+	return 1
 }
 
 check_table() {
@@ -238,8 +251,8 @@ iptables_mark_writes() {
 
 iptables_all() {
 	case $1 in
-	ip6*legacy) [ -s /proc/net/ip6_tables_names ] || return 0 ;;
-	*legacy) [ -s /proc/net/ip_tables_names ] || return 0 ;;
+	ip6*legacy) grep -q . /proc/net/ip6_tables_names 2>/dev/null || return 0 ;;
+	*legacy) grep -q . /proc/net/ip_tables_names 2>/dev/null || return 0 ;;
 	*) nft list tables 2>/dev/null | grep -q '^table ip6\{0,1\} \(mangle\|nat\|filter\|raw\)$' || return 0 ;;
 	esac
 	"$(iptables_tool "$1" save)" 2>/dev/null
@@ -281,7 +294,6 @@ check_queues() {
 }
 
 check_preferences() {
-	taken=
 	for family in 4 6; do
 		ip -N "-$family" rule show | awk -v first="$preference" '
 			{ number = $1; sub(/:/, "", number) }

@@ -3,8 +3,10 @@
 #
 # common.sh - messages, temporary files, the lock, the state file
 #
-# rules.state holds `key value` lines: first version, backend, checksum, started
-# (these the daemon reads), then one line for each thing that `stop` has to undo.
+# rules.state holds `key value` lines: first version, backend, checksum, started,
+# fingerprint (these the daemon reads; the last only while everything is in place:
+# until then, and from the first moment of a stop, the daemon touches no route and
+# no rule), then one line for each thing that `stop` has to undo.
 # A line is written before the thing is done, and undoing what was never done is
 # no error; so whatever moment a `start` dies at, `stop` cleans up after it.
 
@@ -28,8 +30,8 @@ make_work() {
 	work=$(mktemp -d "${TMPDIR:-/tmp}/nfq-balancer-rules.XXXXXX") || die "cannot make a temporary directory"
 }
 
-# Where the state is. With a broken or missing configuration `stop` still has to
-# find it: the last start leaves the path beside the default place.
+# The state is in the configuration's run directory; a stop without a usable
+# configuration finds it by the pointer that start leaves (apply.sh)
 use_run_directory() {
 	run_directory=$1
 	state=$run_directory/rules.state

@@ -90,6 +90,7 @@ iptables_apply() {
 
 # Write down what stands there, so that a restart that fails can put it back
 iptables_keep() {
+	: >"$work/old.jumps$2"
 	for table in $TABLES; do
 		emit "*$table"
 		sed -n 's/^\(:nfqb_[^ ]*\) .*/\1 - [0:0]/p; /^-A nfqb_/p' "$work/present.$table"

@@ -13,6 +13,7 @@
 #   prerouting -149  commit    save the decision, or let the fallback decide
 #   input            proxied   a flow that ended in the router takes no link
 #   forward          settle    another route won: the flow belongs to that interface's link
+#   forward 100      settled_fast  established flows past all of this, if wanted (offload.sh)
 #   output -152..-149          the same for the router's own packets
 #   postrouting 99   guard     never out of a link that is not the flow's
 #   postrouting 100  nat
@@ -480,6 +481,7 @@ nft_text() {
 	nft_commit
 	nft_own
 	nft_settle
+	nft_offload
 	nft_guard
 	nft_nat
 	emit "}"
@@ -500,6 +502,8 @@ nft_stale() {
 		while read -r name; do
 			grep -q "^	chain $name {" "$work/nft.new" || echo "delete chain $TABLE $name"
 		done
+	# given anew: its devices may be others
+	sed -n "s/^	flowtable \([^ ]*\) {.*/delete flowtable $TABLE \1/p" "$work/nft.old"
 	sed -n 's/^	\(counter\|ct helper\) \([^ ]*\) {.*/\1 \2/p' "$work/nft.old" |
 		while read -r object; do
 			grep -q "^	$object {" "$work/nft.new" || echo "delete ${object% *} $TABLE ${object##* }"
@@ -520,8 +524,9 @@ nft_remove() {
 	nft delete table inet nfq_balancer
 }
 
-# The same text for the same rules, whatever passed through them
-nft_fingerprint() { nft -s -t list table inet nfq_balancer 2>/dev/null | cksum; }
+# The same text for the same rules, whatever passed through them; a device that went
+# away left the flowtable
+nft_fingerprint() { nft -s -t list table inet nfq_balancer 2>/dev/null | sed '/^\t\tdevices = /d' | cksum; }
 
 nft_counters() {
 	nft list counters table inet nfq_balancer 2>/dev/null |

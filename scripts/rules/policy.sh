@@ -60,7 +60,7 @@ links_of() {
 }
 
 policy_parse() {
-	links='' interfaces='' shared='' lan='' helpers='' have4=0 have6=0 version=''
+	links='' interfaces='' shared='' lan='' helpers='' have4=0 have6=0 offload=no version=''
 	while read -r key rest; do
 		# shellcheck disable=SC2086
 		set -- $rest
@@ -74,11 +74,12 @@ policy_parse() {
 		fallback) fallback=$1 ;;
 		local) local_traffic=$1 ;;
 		feedback) feedback=$1 ;;
+		offload) offload=$1 ;;
 		ip-forward) ip_forward=$1 ;;
 		source-limit) source_limit=$1 ;;
 		preference) preference=$1 ;;
-		run-directory) policy_run=$1 ;;
-		config-file) config_file=$1 ;;
+		run-directory) policy_run=$rest ;;
+		config-file) config_file=$rest ;;
 		checksum) checksum=$1 ;;
 		helper) helpers="$helpers $1" ;;
 		lan) lan="$lan $1" ;;

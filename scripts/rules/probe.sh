@@ -115,7 +115,18 @@ choose_backend() {
 check_helpers() {
 	for helper in $helpers; do
 		helper_works "$helper" || die "helper $helper: the kernel has none (module nf_conntrack_$helper); load it, or take it out of helpers"
+		load_nat_helper "$helper"
 	done
+}
+
+# What translates the addresses inside a protocol (FTP's PORT) is a module of its
+# own, and unlike the helper's nothing loads it on demand. Some helpers need none.
+load_nat_helper() {
+	case $1 in
+	Q.931 | RAS) modprobe -q nf_nat_h323 ;;
+	snmp) modprobe -q nf_nat_snmp_basic ;;
+	*) modprobe -q "nf_nat_$1" ;;
+	esac 2>/dev/null || :
 }
 
 # Does the kernel have this conntrack helper?

@@ -17,7 +17,7 @@ short_hex() { printf '0x%x' "$1"; }
 
 interfaces_read() {
 	[ -e "$work/links" ] || {
-		ip -N -o link show | awk '{
+		ip -N -o link show 2>/dev/null | awk '{
 			name = $2; sub(/:$/, "", name); sub(/@.*/, "", name)
 			for (i = 3; i <= NF; i++) if ($i == "group") group = $(i + 1)
 			print name, $3, group }' >"$work/links"
@@ -249,16 +249,14 @@ run_batch() {
 	return 1
 }
 
-# Take away what the state lists and the plan does not
+# Take away what has our protocol number and is not in the plan: it was made for an
+# older plan, or by the daemon for an interface that came late
 network_prune() {
 	for family in 4 6; do
-		rules_present $family >"$work/present"
-		state_lines "rule$family" | grep -vxF -f "$work/rules$family" |
+		rules_present $family | grep -vxF -f "$work/rules$family" |
 			while read -r line; do
-				if grep -qxF "$line" "$work/present"; then
-					# shellcheck disable=SC2046
-					ip "-$family" rule del $(rule_words "$line")
-				fi
+				# shellcheck disable=SC2046
+				ip "-$family" rule del $(rule_words "$line")
 			done
 		for table in $(state_lines "table$family"); do
 			prune_table $family "$table"
@@ -303,7 +301,7 @@ groups_set() {
 	for interface in $interfaces; do
 		group=$(interface_group "$interface")
 		case $group in
-		'') ;;
+		'') state_note group "$interface" ;; # the daemon does it when it comes
 		0)
 			state_note group "$interface"
 			ip link set dev "$interface" group "$LINK_GROUP" || return 1

@@ -36,9 +36,9 @@ forwarding_on() {
 	[ "$(sysctl_read "$switch")" = 0 ] || return 0
 	side_values "$family" >"$work/side"
 	sysctl_set "$switch" 1 || return 1
+	# those that did not change, too: turning it off changes them
 	while read -r path old; do
-		new=$(sysctl_read "$path")
-		[ "$new" = "$old" ] || grep -q "^side $path " "$state" || state_add side "$path" "$old" "$new"
+		grep -q "^side $path " "$state" || state_add side "$path" "$old" "$(sysctl_read "$path")"
 	done <"$work/side"
 }
 
@@ -52,12 +52,23 @@ keep_advertisements() {
 	done
 }
 
+# The daemon makes it loose when the interface comes
+loosen_later() {
+	default=$(sysctl_read net/ipv4/conf/default/rp_filter)
+	[ "$default" != 2 ] && [ "$all" != 2 ] || return 0
+	[ "$((default + all))" = 0 ] || grep -q "^sysctl net/ipv4/conf/$1/rp_filter " "$state" ||
+		state_add sysctl "net/ipv4/conf/$1/rp_filter" "$default" 2
+}
+
 # The kernel takes the higher of all's and the interface's value: 2 (loose) beats 1
 # (strict), so that `all` can stay as it is
 loosen_filters() {
 	for interface in $interfaces; do
-		strict=$(sysctl_read "net/ipv4/conf/$interface/rp_filter") || continue
 		all=$(sysctl_read net/ipv4/conf/all/rp_filter)
+		strict=$(sysctl_read "net/ipv4/conf/$interface/rp_filter") || {
+			loosen_later "$interface"
+			continue
+		}
 		[ "$all" -le "$strict" ] || strict=$all
 		[ "$strict" != 1 ] || sysctl_set "net/ipv4/conf/$interface/rp_filter" 2 || return 1
 	done

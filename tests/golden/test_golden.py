@@ -18,7 +18,7 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 CAPTURES = ROOT / "tests" / "pcaps"
-REPLAY = pathlib.Path(os.environ.get("NFQB_BUILD", ROOT / "build")).resolve() / "bench" / "replay"
+REPLAY = ROOT / os.environ.get("NFQB_BUILD", "build") / "bench" / "replay"
 
 
 def cases():

@@ -16,6 +16,7 @@ import os
 
 import lab
 from lab import paths
+from lab.host import PATIENCE
 from lab.traffic import Client, Server
 
 COUNTERS = ("tcp_opened", "tcp_accepted", "udp_sent", "leaked")
@@ -117,10 +118,10 @@ class Site:
 
     def client(self, host, to=None, **options):
         """Traffic from a host, to its end; returns its lab.traffic.Client, for its result and its run."""
-        options.setdefault("timeout", 5)
+        options["timeout"] = options.get("timeout", 5) * PATIENCE
         options.setdefault("parallel", 8)
         run = Client(host, to or SERVERS, **options)
-        run.result(60)
+        run.result(60 * PATIENCE)
         return run
 
     def split(self, *runs):
@@ -170,3 +171,12 @@ def well(run, flows):
     assert result["failures"] == {}
     assert result["completed"] == result["flows"] == flows
     assert result["moved"] == 0
+
+
+def decided_all(balancer, flows=None):
+    """The fallback took nothing; the daemon decided this many flows. Pure iptables has no counters for that."""
+    with open(os.path.join(balancer.run_directory, "rules.state"), encoding="utf-8") as file:
+        if "backend iptables-" in file.read():
+            return
+    assert balancer.fallback() == 0
+    assert flows is None or balancer.decided() == flows

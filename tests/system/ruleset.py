@@ -45,6 +45,8 @@ def settle_down(router):
     """What a router has before the rules come: nothing forwarded, strict filters, rules of others."""
     router.sysctl({
         "net.ipv4.ip_forward": 0, "net.ipv6.conf.all.forwarding": 0,
+        # these are what turning forwarding on and off again would change
+        "net.ipv4.conf.wan1.forwarding": 1, "net.ipv4.conf.all.accept_redirects": 0, "net.ipv6.conf.wan2.forwarding": 1,
         "net.ipv4.conf.wan1.rp_filter": 1, "net.ipv6.conf.wan1.accept_ra": 1,
     })
     router.ip("rule add pref 500 fwmark 0x70000/0xff0000 lookup 77", "route add 192.0.2.99 via 198.51.100.1 table 77")

@@ -136,6 +136,17 @@ def test_reload(world):
     assert status(world.balancer)["status"] == "OK"
 
 
+def test_reloads_between_two_flows(world):
+    """A worker that saw none of the policies in between takes the newest, wherever in memory it is."""
+    assert sum(flows(world, 4).values()) == 4
+    for turn in range(6):
+        for number in (turn, turn + 1):
+            world.balancer.configure(world.links, GROUPS, {"rest": {"use": f"link{number % 2 + 1}"}})
+            world.balancer.command("reload")
+        assert flows(world, 10)[f"link{(turn + 1) % 2 + 1}"] == 10
+        assert ask_json(world.balancer, "show rules")[0]["rules"][0]["flows"] == 10
+
+
 def test_broken_reload_keeps_the_policy(world):
     balancer = world.balancer
     good = open(balancer.config_path, encoding="utf-8").read()

@@ -4,6 +4,7 @@
 import grp
 import json
 import os
+import random
 import socket
 import stat
 import time
@@ -126,6 +127,30 @@ def test_bytes_that_are_no_text(balancer, line):
         speaker.stream.sendall(line)
         assert speaker.reply()[-1].startswith("error ")
         assert speaker.ask("show groups")[-1] == "ok"
+
+
+def test_random_lines(world, balancer):
+    """Words of the language in any order: one reply each, and the daemon lives."""
+    seed = int(os.environ.get("NFQB_SEED", random.SystemRandom().randrange(1 << 32)))
+    print("seed", seed)
+    chance = random.Random(seed)
+    words = ("help status show links groups rules stats config decisions flows explain set weight link scheduler up "
+             "down drain auto reload save json --json iface from router dscp mark client port proto tcp udp icmp "
+             "link1 link2 balanced wrr hash rest wan1 192.168.1.11 203.0.113.1 2001:db8::1 0 - -1 1 443 65535 65536 "
+             "0x100 99999999999999999999 \x01 \xe9 " + "y" * 300).split(" ")
+    starts = ["explain tcp 192.168.1.11 5000 203.0.113.1", "show flows", "show", "set", "set weight", "help", "json"]
+    with Speaker(balancer, timeout=30) as speaker:
+        for number in range(1500):
+            line = " ".join([chance.choice(starts)] * chance.randrange(2) + chance.choices(words, k=chance.randrange(1, 7)))
+            speaker.say(f"{line}\nmarker{number}")
+            speaker.reply()
+            # had the line been answered twice, this would not be the next answer
+            assert speaker.reply() == [f'error unknown command "marker{number}": try help'], line
+    for name in ("link1", "link2"):
+        balancer.command(f"set link {name} auto")
+        balancer.command(f"set weight {name} 1")
+    balancer.command("set scheduler balanced wrr")
+    steers(world)
 
 
 def test_one_byte_at_a_time(balancer):
@@ -295,6 +320,7 @@ def test_out_of_descriptors(make_world):
         assert speakers[0].reply()[-1] == "ok"
         steers(world)
         assert speakers[0].ask("reload")[-1] == "ok"
+        assert descriptors(balancer) < 50  # of the hundred
         for speaker in speakers[1:]:
             speakers[0].close()
             assert speaker.reply()[-1] == "ok"

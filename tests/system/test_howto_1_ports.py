@@ -14,7 +14,7 @@ import sys
 
 import pytest
 
-from howto import EXAMPLES, OUTSIDE, SERVERS, Site, example, well
+from howto import EXAMPLES, OUTSIDE, SERVERS, Site, decided_all, example, well
 from lab import Balancer, differences, snapshot, wait_until
 from lab.traffic import Server
 
@@ -23,7 +23,7 @@ PORTS_LINK2 = "25 110\n\n143  587\t993\n995\n"
 ALL_PORTS = ("25", "53", "80", "110", "143", "443", "587", "993", "995", "8080")
 TABLES = ((10, "link1"), (20, "link2"))
 
-PRINTED = """
+SCRIPT = """
 LAN=192.168.1.0/24
 cd "$2"
 start() {
@@ -53,7 +53,15 @@ start() {
 		iptables -t mangle -A OUTPUT -s $LAN -p tcp --dport $port -j MARK --set-mark 20
 	done
 }
-stop() {
+stop() {@STOP@}
+case $1 in
+start) start ;;
+stop) stop ;;
+restart) stop; start ;;
+esac
+"""
+
+PRINTED = SCRIPT.replace("@STOP@", """
 	ip route del default
 	ip rule add from 198.51.100.2 table link1
 	ip rule add from 203.0.113.2 table link2
@@ -62,13 +70,22 @@ stop() {
 	ip route flush table link1
 	ip route flush table link2
 	iptables -t mangle -F
-}
-case $1 in
-start) start ;;
-stop) stop ;;
-restart) stop; start ;;
-esac
-"""
+""")
+
+# stop takes back what start did, and a default route is there again
+MEANT = SCRIPT.replace("ip route add default scope", "ip route replace default scope").replace("@STOP@", """
+	ip route replace default via 198.51.100.1
+	ip rule del from 198.51.100.2 table link1
+	ip rule del from 203.0.113.2 table link2
+	ip rule del fwmark 10 table link1
+	ip rule del fwmark 20 table link2
+	ip route flush table link1
+	ip route flush table link2
+	iptables -t nat -D POSTROUTING -s $LAN -j MASQUERADE
+	iptables -t mangle -F PREROUTING
+	iptables -t mangle -F OUTPUT
+""")
+
 
 @pytest.fixture
 def site():
@@ -96,8 +113,8 @@ def listed_ports_use_their_link(site, host, **options):
             assert site.split(run) == {"link1": 2 * (link == "link1"), "link2": 2 * (link == "link2")}, port
 
 
-def init(site, action):
-    return site.as_printed(site.router, PRINTED, TABLES, arguments=(action, site.lab.directory))
+def init(site, action, script=PRINTED):
+    return site.as_printed(site.router, script, TABLES, arguments=(action, site.lab.directory))
 
 
 def leftovers(router):
@@ -130,6 +147,21 @@ def test_as_printed(site):
     assert (mangle, defaults) == (0, 0), "somebody else's rule in mangle is gone, and so is the default route"
     init(site, "start")
     assert leftovers(site.router)[1] == 2, "one more at each restart"
+
+
+def test_as_meant(site):
+    port_files(site.lab.directory)
+    site.router.ip("route add default via 198.51.100.1")
+    for _ in range(2):
+        assert init(site, "start", MEANT).stderr == ""
+        listed_ports_use_their_link(site, site.pcs[0])
+        init(site, "stop", MEANT)
+        assert leftovers(site.router) == (0, 0, 0, 1)
+    # a stopped balancer is a router with one link, and a dead link takes its ports with it
+    init(site, "start", MEANT)
+    site.providers["link2"].go_silent()
+    dead = site.client(site.pcs[0], flows=4, port=25, timeout=1).result()
+    assert dead["completed"] == 0, "mail keeps to the dead link"
 
 
 def start(site, text):
@@ -171,8 +203,17 @@ def test_ours(site):
     assert site.split(own) == {"link1": 4, "link2": 0}
     bound_sockets(site, "link1", "link2")
     from_outside(site)
-    assert balancer.fallback() == 0
+    decided_all(balancer)
     assert [p.counts()["leaked"] for p in site.providers.values()] == [0, 0]
+
+    # a dead link's ports use the other one
+    site.providers["link2"].go_silent()
+    wait_until(lambda: balancer.link_state("link2") == "down", 5, "link2 down")
+    for port in (25, 8080):
+        run = site.client(site.pcs[0], flows=4, port=port)
+        well(run, 4)
+        assert site.split(run) == {"link1": 4, "link2": 0}
+    site.providers["link2"].host.ip("link set cust up")
 
     # a restart leaves nothing twice, a stop leaves the router as it was
     balancer.stop_daemon()
@@ -194,7 +235,7 @@ def test_ours_with_the_router(site):
     well(run, 2)  # by main's default: it is bound to an address that no link has
     assert site.split(run) == {"link1": 2, "link2": 0}
     listed_ports_use_their_link(site, site.pcs[0])
-    assert balancer.fallback() == 0
+    decided_all(balancer)
 
 
 def bound_sockets(site, *names):

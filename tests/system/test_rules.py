@@ -168,7 +168,8 @@ def sweep(w, backend, tool, words, action="exit 1"):
 
 
 def test_failure_half_way_leaves_what_was(site, backend):
-    for tool, words in CHANGES[backend] + FOR_ALL:
+    first = backend == next(b for b in BACKENDS if works(b))
+    for tool, words in CHANGES[backend] + (FOR_ALL if first else []):
         assert sweep(site, backend, tool, words) > 0, f"{tool} {words} never failed"
 
 
@@ -246,6 +247,38 @@ def test_absent_interface_is_a_warning(site):
     assert w.router.ip_show("route show table 102").split() == ["unreachable", "default", "proto", "157", "metric", "4278198272"]
     w.balancer.rules("stop")
     assert differences(before, snapshot(w.router)) == ""
+
+
+def test_stop_undoes_what_the_daemon_added(site):
+    """An interface came late: its routes, ip rules and group are the daemon's work. Then the daemon died."""
+    w = site
+    link = w.links[1]
+    w.router.ip("link del wan2")
+    w.balancer.start()
+    w.lab.wire(w.router, "wan2", w.internet, "wan2")
+    w.router.address("wan2", f"{link.address}/28", f"{link.address6}/64")
+    for family in ("-4", "-6"):
+        wait_until(lambda family=family: "default" in w.router.ip_show(f"{family} route show table 102 type unicast"), 10, "the route")
+    wait_until(lambda: f"from {link.address} " in w.router.ip_show("rule"), 10, "the rule for its address")
+    wait_until(lambda: "group 28262" in w.router.ip_show("-N link show wan2"), 10, "its group")
+    w.balancer.kill_daemon()
+    w.balancer.rules("stop")
+    assert traces(w.router) == ""
+
+
+def test_stop_while_the_daemon_runs(site):
+    """The daemon puts back routes that somebody deletes, but not those that stop deletes; it follows the next start."""
+    w = site
+    w.balancer.start()
+    w.router.ip("route del default table 101")
+    wait_until(lambda: "default via" in w.router.ip_show("route show table 101"), 10, "the route that was deleted")
+    w.balancer.rules("stop")
+    wait_until(lambda: not w.balancer.json("status")["rules"]["active"], 10, "the daemon's knowledge of it")
+    assert traces(w.router) == ""
+    assert w.balancer.process.alive()
+    w.balancer.rules("start")
+    w.balancer.stop()
+    assert traces(w.router) == ""
 
 
 def test_what_others_changed_since_stays(site):

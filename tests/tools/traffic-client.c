@@ -7,13 +7,15 @@
  *   --udp            UDP flows; default: TCP connections
  *   --port P[-Q]     destination ports, used in turn (default 80)
  *   --from A[,A...]  source addresses, used in turn
- *   --from-port P[-Q] source ports, used in turn; default: the kernel's choice
+ *   --from-port P[-Q] source ports, used in turn from a place that the run's number gives,
+ *                    so that no two flows of few runs are one; default: the kernel's choice
  *   --flows N        how many; 0: until SIGTERM (default 1)
  *   --rate R         new flows per second, whatever becomes of the earlier ones;
  *                    0: as fast as --parallel allows (default)
  *   --parallel N     open at once with --rate 0 (default 256)
  *   --packets K      requests per flow (default 1)
  *   --spread S       seconds from a flow's first request to its last (default 0)
+ *   --hold           keep each flow's last request back until SIGUSR1
  *   --want B         bytes per answer (default the least, 44)
  *   --timeout S      patience for a connection or an answer (default 20)
  *   --run R          number of this run in the server's report (default 1)
@@ -35,12 +37,18 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tests/tools/timers.h"
 #include "tests/tools/traffic.h"
 
-#define MAX_ADDRESSES 64
 #define MAX_KINDS 64
+#define HOLD_US 250000 /* between two looks whether it is over */
 
-enum state { FREE, CONNECTING, WAITING, IDLE };
+enum state {
+	FREE,
+	CONNECTING,
+	WAITING,
+	IDLE
+};
 
 struct flow {
 	enum state state;
@@ -57,19 +65,14 @@ struct flow {
 	uint8_t head[TRAFFIC_ANSWER];
 };
 
-struct timer {
-	uint64_t due;
-	uint32_t slot;
-};
-
 struct tally { /* how many flows of each name */
 	char name[INET6_ADDRSTRLEN];
 	unsigned long count;
 };
 
 static struct options {
-	bool udp;
-	struct sockaddr_storage to[MAX_ADDRESSES], from[MAX_ADDRESSES];
+	bool udp, hold;
+	struct sockaddr_storage to[TRAFFIC_MAX_ADDRESSES], from[TRAFFIC_MAX_ADDRESSES];
 	unsigned n_to, n_from;
 	unsigned port, last_port, from_port, last_from_port;
 	uint32_t flows, packets, want, run, parallel;
@@ -80,10 +83,9 @@ static struct options {
 
 static struct flow *flows;
 static uint32_t n_slots, *free_slots, n_free, n_open, n_opened;
-static struct timer *heap;
-static size_t n_heap, heap_room;
+static struct timers timers;
 static int epoll_fd;
-static volatile sig_atomic_t stopping;
+static volatile sig_atomic_t stopping, released;
 
 static struct {
 	unsigned long completed, failed, requests, answers, moved, retransmits;
@@ -156,37 +158,12 @@ static void flow_end(struct flow *flow, const char *failure)
 	n_open--;
 }
 
-/* ---- timers: a heap; an entry counts only if the flow still is due then ---- */
+/* ---- timers: an entry counts only if the flow still is due then ---- */
 
 static void timer_set(struct flow *flow, uint64_t due)
 {
-	size_t i = n_heap++;
-
 	flow->due = due;
-	if (n_heap > heap_room) {
-		heap_room = heap_room ? heap_room * 2 : 4096;
-		heap = traffic_realloc(heap, heap_room * sizeof(*heap));
-	}
-	for (; i && heap[(i - 1) / 2].due > due; i = (i - 1) / 2)
-		heap[i] = heap[(i - 1) / 2];
-	heap[i] = (struct timer){ due, (uint32_t)(flow - flows) };
-}
-
-static struct timer timer_pop(void)
-{
-	struct timer top = heap[0], last = heap[--n_heap];
-	size_t i = 0;
-
-	for (size_t child = 1; child < n_heap; child = 2 * i + 1) {
-		if (child + 1 < n_heap && heap[child + 1].due < heap[child].due)
-			child++;
-		if (heap[child].due >= last.due)
-			break;
-		heap[i] = heap[child];
-		i = child;
-	}
-	heap[i] = last;
-	return top;
+	timers_add(&timers, due, (uint32_t)(flow - flows));
 }
 
 static uint64_t patience(void)
@@ -231,7 +208,8 @@ static void flow_request(struct flow *flow, uint64_t now)
 
 static bool flow_connect(struct flow *flow)
 {
-	const struct sockaddr_storage *to = &options.to[n_opened / (options.n_from ? options.n_from : 1) % options.n_to];
+	const struct sockaddr_storage *to =
+		&options.to[n_opened / (options.n_from ? options.n_from : 1) % options.n_to];
 	unsigned lap = n_opened / ((options.n_from ? options.n_from : 1) * options.n_to);
 	unsigned port = options.port + lap % (options.last_port - options.port + 1);
 	struct sockaddr_storage address = *to;
@@ -255,7 +233,8 @@ static bool flow_connect(struct flow *flow)
 		if (options.from_port) {
 			unsigned range = options.last_from_port - options.from_port + 1;
 
-			((struct sockaddr_in *)&from)->sin_port = htons((uint16_t)(options.from_port + n_opened % range));
+			((struct sockaddr_in *)&from)->sin_port =
+				htons((uint16_t)(options.from_port + (options.run * 977 + n_opened) % range));
 			setsockopt(flow->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
 		} else {
 			setsockopt(flow->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
@@ -382,7 +361,11 @@ static void flow_read(struct flow *flow, uint64_t now)
 
 static void flow_due(struct flow *flow, uint64_t now)
 {
-	if (flow->state == IDLE)
+	bool held = options.hold && !released && flow->seq == options.packets - 1;
+
+	if (flow->state == IDLE && held)
+		timer_set(flow, now + HOLD_US);
+	else if (flow->state == IDLE)
 		flow_request(flow, now);
 	else if (flow->state == CONNECTING)
 		flow_end(flow, "timeout");
@@ -401,7 +384,8 @@ static bool more_to_open(void)
 static void open_due(uint64_t start, uint64_t now)
 {
 	for (int burst = 0; burst < 64 && more_to_open(); burst++) {
-		if (options.rate > 0 ? n_opened >= (double)(now - start) * options.rate / 1e6 : n_open >= options.parallel)
+		if (options.rate > 0 ? n_opened >= (double)(now - start) * options.rate / 1e6
+				     : n_open >= options.parallel)
 			return;
 		flow_open(now);
 		now = traffic_now_us();
@@ -410,8 +394,8 @@ static void open_due(uint64_t start, uint64_t now)
 
 static void run_timers(uint64_t now)
 {
-	while (n_heap && heap[0].due <= now) {
-		struct timer timer = timer_pop();
+	while (timers.n && timers.heap[0].due <= now) {
+		struct timer timer = timers_pop(&timers);
 		struct flow *flow = &flows[timer.slot];
 
 		if (flow->state != FREE && flow->due == timer.due)
@@ -483,61 +467,94 @@ static void report(double seconds)
 
 /* ---- options ---- */
 
-static unsigned parse_addresses(char *text, struct sockaddr_storage *out)
+static const struct {
+	int name;
+	uint32_t *value;
+} numbers[] = {
+	{ 'n', &options.flows }, { 'c', &options.parallel }, { 'k', &options.packets },
+	{ 'w', &options.want },	 { 'R', &options.run },
+};
+
+static const struct {
+	int name;
+	double *value;
+} reals[] = {
+	{ 'r', &options.rate },
+	{ 's', &options.spread },
+	{ 'T', &options.timeout },
+};
+
+static bool parse_number(int name, const char *value)
 {
-	unsigned n = 0;
-
-	for (char *word = strtok(text, ","); word && n < MAX_ADDRESSES; word = strtok(NULL, ","), n++) {
-		struct sockaddr_in *v4 = (struct sockaddr_in *)&out[n];
-		struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&out[n];
-
-		out[n].ss_family = strchr(word, ':') ? AF_INET6 : AF_INET;
-		if (inet_pton(out[n].ss_family, word,
-			      out[n].ss_family == AF_INET ? (void *)&v4->sin_addr : (void *)&v6->sin6_addr) != 1) {
-			fprintf(stderr, "%s: expected an address\n", word);
-			exit(2);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		if (numbers[i].name == name) {
+			*numbers[i].value = (uint32_t)strtoul(value, NULL, 10);
+			return true;
 		}
-	}
-	return n;
+	for (size_t i = 0; i < sizeof(reals) / sizeof(reals[0]); i++)
+		if (reals[i].name == name) {
+			*reals[i].value = strtod(value, NULL);
+			return true;
+		}
+	return false;
 }
 
 static void parse_option(int name, char *value)
 {
+	if (parse_number(name, value))
+		return;
 	switch (name) {
-	case 'u': options.udp = true; break;
-	case 't': options.n_to = parse_addresses(value, options.to); break;
-	case 'f': options.n_from = parse_addresses(value, options.from); break;
-	case 'p': traffic_parse_ports(value, &options.port, &options.last_port); break;
-	case 'P': traffic_parse_ports(value, &options.from_port, &options.last_from_port); break;
-	case 'n': options.flows = (uint32_t)strtoul(value, NULL, 10); break;
-	case 'r': options.rate = strtod(value, NULL); break;
-	case 'c': options.parallel = (uint32_t)strtoul(value, NULL, 10); break;
-	case 'k': options.packets = (uint32_t)strtoul(value, NULL, 10); break;
-	case 's': options.spread = strtod(value, NULL); break;
-	case 'w': options.want = (uint32_t)strtoul(value, NULL, 10); break;
-	case 'T': options.timeout = strtod(value, NULL); break;
-	case 'R': options.run = (uint32_t)strtoul(value, NULL, 10); break;
-	case 'o': options.tos = (int)strtol(value, NULL, 0); break;
+	case 'u':
+		options.udp = true;
+		break;
+	case 'h':
+		options.hold = true;
+		break;
+	case 't':
+		options.n_to = traffic_parse_addresses(value, options.to);
+		break;
+	case 'f':
+		options.n_from = traffic_parse_addresses(value, options.from);
+		break;
+	case 'p':
+		traffic_parse_ports(value, &options.port, &options.last_port);
+		break;
+	case 'P':
+		traffic_parse_ports(value, &options.from_port, &options.last_from_port);
+		break;
+	case 'o':
+		options.tos = (int)strtol(value, NULL, 0);
+		break;
 	case 'l':
 		options.log = fopen(value, "w");
 		if (!options.log)
 			traffic_die(value);
 		break;
-	default: exit(2);
+	default:
+		exit(2);
 	}
 }
 
 static void parse_options(int argc, char **argv)
 {
 	static const struct option names[] = {
-		{ "udp", no_argument, NULL, 'u' },		 { "to", required_argument, NULL, 't' },
-		{ "from", required_argument, NULL, 'f' },	 { "port", required_argument, NULL, 'p' },
-		{ "from-port", required_argument, NULL, 'P' }, { "flows", required_argument, NULL, 'n' },
-		{ "rate", required_argument, NULL, 'r' },	 { "parallel", required_argument, NULL, 'c' },
-		{ "packets", required_argument, NULL, 'k' },	 { "spread", required_argument, NULL, 's' },
-		{ "want", required_argument, NULL, 'w' },	 { "timeout", required_argument, NULL, 'T' },
-		{ "run", required_argument, NULL, 'R' },	 { "tos", required_argument, NULL, 'o' },
-		{ "log", required_argument, NULL, 'l' },	 { NULL, 0, NULL, 0 },
+		{ "udp", no_argument, NULL, 'u' },
+		{ "to", required_argument, NULL, 't' },
+		{ "from", required_argument, NULL, 'f' },
+		{ "port", required_argument, NULL, 'p' },
+		{ "from-port", required_argument, NULL, 'P' },
+		{ "flows", required_argument, NULL, 'n' },
+		{ "rate", required_argument, NULL, 'r' },
+		{ "parallel", required_argument, NULL, 'c' },
+		{ "packets", required_argument, NULL, 'k' },
+		{ "spread", required_argument, NULL, 's' },
+		{ "want", required_argument, NULL, 'w' },
+		{ "timeout", required_argument, NULL, 'T' },
+		{ "hold", no_argument, NULL, 'h' },
+		{ "run", required_argument, NULL, 'R' },
+		{ "tos", required_argument, NULL, 'o' },
+		{ "log", required_argument, NULL, 'l' },
+		{ NULL, 0, NULL, 0 },
 	};
 	int name;
 
@@ -549,10 +566,12 @@ static void parse_options(int argc, char **argv)
 	}
 }
 
-static void stop(int signal)
+static void on_signal(int number)
 {
-	(void)signal;
-	stopping = 1;
+	if (number == SIGUSR1)
+		released = 1;
+	else
+		stopping = 1;
 }
 
 int main(int argc, char **argv)
@@ -561,8 +580,9 @@ int main(int argc, char **argv)
 
 	parse_options(argc, argv);
 	traffic_raise_files();
-	signal(SIGTERM, stop);
-	signal(SIGINT, stop);
+	signal(SIGTERM, on_signal);
+	signal(SIGINT, on_signal);
+	signal(SIGUSR1, on_signal);
 	epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (epoll_fd < 0)
 		traffic_die("epoll_create1");

@@ -17,11 +17,10 @@
 
 #include "tests/tools/traffic.h"
 
-#define MAX_ADDRESSES 64
 #define BATCH 64
 
 struct flood {
-	struct sockaddr_storage to[MAX_ADDRESSES], from;
+	struct sockaddr_storage to[TRAFFIC_MAX_ADDRESSES], from[TRAFFIC_MAX_ADDRESSES];
 	unsigned n_to, port, last_port;
 	uint32_t flows, run;
 	double rate;
@@ -31,19 +30,6 @@ struct flood {
 static socklen_t address_size(const struct sockaddr_storage *address)
 {
 	return address->ss_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
-}
-
-static void parse_address(const char *text, struct sockaddr_storage *out)
-{
-	struct sockaddr_in *v4 = (struct sockaddr_in *)out;
-	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
-
-	out->ss_family = strchr(text, ':') ? AF_INET6 : AF_INET;
-	if (inet_pton(out->ss_family, text,
-		      out->ss_family == AF_INET ? (void *)&v4->sin_addr : (void *)&v6->sin6_addr) != 1) {
-		fprintf(stderr, "%s: expected an address\n", text);
-		exit(2);
-	}
 }
 
 /* Wait until the rate allows flow number `flow` */
@@ -62,7 +48,7 @@ static int open_socket(const struct flood *flood)
 {
 	int fd = socket(flood->to[0].ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	int size = 4 << 20;
-	struct sockaddr_storage from = flood->from;
+	struct sockaddr_storage from = flood->from[0];
 
 	from.ss_family = flood->to[0].ss_family;
 	if (fd < 0)
@@ -90,8 +76,7 @@ static void send_batch(const struct flood *flood, int fd, uint32_t first, uint32
 		((struct sockaddr_in *)&to[i])->sin_port = htons((uint16_t)(flood->port + destination % ports));
 		traffic_write_request(data[i], &request);
 		iovecs[i] = (struct iovec){ data[i], TRAFFIC_REQUEST };
-		messages[i].msg_hdr =
-			(struct msghdr){ &to[i], address_size(&to[i]), &iovecs[i], 1, NULL, 0, 0 };
+		messages[i].msg_hdr = (struct msghdr){ &to[i], address_size(&to[i]), &iovecs[i], 1, NULL, 0, 0 };
 	}
 	while (done < last - first) {
 		int n = sendmmsg(fd, messages + done, last - first - done, 0);
@@ -124,9 +109,12 @@ static void run(const struct flood *flood)
 int main(int argc, char **argv)
 {
 	static const struct option names[] = {
-		{ "to", required_argument, NULL, 't' },	  { "port", required_argument, NULL, 'p' },
-		{ "from", required_argument, NULL, 'f' }, { "flows", required_argument, NULL, 'n' },
-		{ "rate", required_argument, NULL, 'r' }, { "run", required_argument, NULL, 'R' },
+		{ "to", required_argument, NULL, 't' },
+		{ "port", required_argument, NULL, 'p' },
+		{ "from", required_argument, NULL, 'f' },
+		{ "flows", required_argument, NULL, 'n' },
+		{ "rate", required_argument, NULL, 'r' },
+		{ "run", required_argument, NULL, 'R' },
 		{ NULL, 0, NULL, 0 },
 	};
 	struct flood flood = { .port = 80, .last_port = 80, .flows = 1, .run = 1 };
@@ -135,16 +123,25 @@ int main(int argc, char **argv)
 	while ((name = getopt_long(argc, argv, "", names, NULL)) != -1) {
 		switch (name) {
 		case 't':
-			for (char *word = strtok(optarg, ","); word && flood.n_to < MAX_ADDRESSES;
-			     word = strtok(NULL, ","))
-				parse_address(word, &flood.to[flood.n_to++]);
+			flood.n_to = traffic_parse_addresses(optarg, flood.to);
 			break;
-		case 'p': traffic_parse_ports(optarg, &flood.port, &flood.last_port); break;
-		case 'f': parse_address(optarg, &flood.from); break;
-		case 'n': flood.flows = (uint32_t)strtoul(optarg, NULL, 10); break;
-		case 'r': flood.rate = strtod(optarg, NULL); break;
-		case 'R': flood.run = (uint32_t)strtoul(optarg, NULL, 10); break;
-		default: return 2;
+		case 'p':
+			traffic_parse_ports(optarg, &flood.port, &flood.last_port);
+			break;
+		case 'f':
+			traffic_parse_addresses(optarg, flood.from);
+			break;
+		case 'n':
+			flood.flows = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
+		case 'r':
+			flood.rate = strtod(optarg, NULL);
+			break;
+		case 'R':
+			flood.run = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
+		default:
+			return 2;
 		}
 	}
 	if (!flood.n_to || optind < argc) {

@@ -55,7 +55,12 @@ struct run {
 	size_t n_flows;
 };
 
-enum source_kind { SOURCE_STDIN, SOURCE_LISTENER, SOURCE_UDP, SOURCE_CONNECTION };
+enum source_kind {
+	SOURCE_STDIN,
+	SOURCE_LISTENER,
+	SOURCE_UDP,
+	SOURCE_CONNECTION
+};
 
 struct source {
 	enum source_kind kind;
@@ -167,7 +172,9 @@ static void write_answer(uint8_t *to, const uint8_t *request, uint32_t peer, uin
 
 static void report_run(const struct run *run)
 {
-	enum { MOST = 4096 }; /* packets per flow told apart */
+	enum {
+		MOST = 4096
+	}; /* packets per flow told apart */
 	static uint64_t by_peer[MAX_PEERS], by_packets[MOST + 1];
 	uint64_t flows = 0, packets = 0, duplicates = 0, moved = 0, rebound = 0;
 	char text[INET6_ADDRSTRLEN];
@@ -495,9 +502,12 @@ static void udp_serve(int fd)
 
 		for (unsigned i = 0; i < BATCH; i++) {
 			batch.in[i] = (struct iovec){ batch.data[i], sizeof(batch.data[i]) };
-			batch.messages[i].msg_hdr = (struct msghdr){ &batch.from[i],   sizeof(batch.from[i]),
-								     &batch.in[i],     1,
-								     batch.control[i], sizeof(batch.control[i]),
+			batch.messages[i].msg_hdr = (struct msghdr){ &batch.from[i],
+								     sizeof(batch.from[i]),
+								     &batch.in[i],
+								     1,
+								     batch.control[i],
+								     sizeof(batch.control[i]),
 								     0 };
 		}
 		n = recvmmsg(fd, batch.messages, BATCH, MSG_DONTWAIT, NULL);

@@ -40,6 +40,7 @@
 #define TRAFFIC_NO_ANSWER 1u
 #define TRAFFIC_MAX_FLOWS (16u << 20)
 #define TRAFFIC_MAX_DATAGRAM 1400
+#define TRAFFIC_MAX_ADDRESSES 64
 
 struct traffic_request {
 	uint32_t run, flow, seq, want, flags;
@@ -136,6 +137,25 @@ static inline void traffic_parse_ports(const char *text, unsigned *first, unsign
 		fprintf(stderr, "%s: expected a port or a range of ports\n", text);
 		exit(2);
 	}
+}
+
+/* "192.0.2.1,2001:db8::1" into an array of TRAFFIC_MAX_ADDRESSES; returns how many. Ports stay 0. */
+static inline unsigned traffic_parse_addresses(char *text, struct sockaddr_storage *out)
+{
+	unsigned n = 0;
+
+	for (char *word = strtok(text, ","); word && n < TRAFFIC_MAX_ADDRESSES; word = strtok(NULL, ","), n++) {
+		struct sockaddr_in *v4 = (struct sockaddr_in *)&out[n];
+		struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&out[n];
+		bool is_v4 = !strchr(word, ':');
+
+		out[n].ss_family = is_v4 ? AF_INET : AF_INET6;
+		if (inet_pton(out[n].ss_family, word, is_v4 ? (void *)&v4->sin_addr : (void *)&v6->sin6_addr) != 1) {
+			fprintf(stderr, "%s: expected an address\n", word);
+			exit(2);
+		}
+	}
+	return n;
 }
 
 #endif

@@ -101,6 +101,7 @@ static void defaults(void **state)
 	assert_int_equal(config->queue_length, 4096);
 	assert_true(config->fallback);
 	assert_false(config->local);
+	assert_false(config->offload);
 	assert_int_equal(config->ip_forward, IP_FORWARD_SET);
 	assert_int_equal(config->source_limit, 5000);
 	assert_int_equal(config->sticky_entries, 65536);
@@ -128,7 +129,7 @@ static void defaults(void **state)
 static void top_keys(void **state)
 {
 	struct config *config = load_text(
-		"mask = 0x3f0000\nqueue = 10\nqueues = 4\nqueue-length = 99\nfallback = no\nlocal = on\n"
+		"mask = 0x3f0000\nqueue = 10\nqueues = 4\nqueue-length = 99\nfallback = no\nlocal = on\noffload = on\n"
 		"ip-forward = keep\nhelpers = { ftp, \"sip\", ftp }\nsource-limit = 0\nsticky-entries = 1000\n"
 		"rule-preference = 77\nrun-directory = /run/x\nuser = nobody\nsocket-group = adm\n"
 		"state-directory = '/var/x'\nlog-level = debug\nlan = { \"br0\", \"ppp+\" }\n" LINK_A LINK_B GROUP
@@ -141,6 +142,7 @@ static void top_keys(void **state)
 	assert_int_equal(config->queue_length, 99);
 	assert_false(config->fallback);
 	assert_true(config->local);
+	assert_true(config->offload);
 	assert_int_equal(config->ip_forward, IP_FORWARD_KEEP);
 	assert_int_equal(config->n_helpers, 2);
 	assert_int_equal(config->source_limit, 0);

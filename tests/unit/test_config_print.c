@@ -15,7 +15,7 @@ static char *printed(const struct config *config, void (*print)(FILE *, const st
 
 static const char rich[] =
 	"lan = { \"br0\", \"ppp+\" }\nmask = 0x3f0000\nqueue = 8\nqueues = 2\nhelpers = { \"ftp\", \"sip\" }\n"
-	"local = true\nfallback = true\nip-forward = keep\nrun-directory = \"/run/x\"\nrule-preference = 500\n"
+	"local = true\noffload = true\nfallback = true\nip-forward = keep\nrun-directory = \"/run/x\"\nrule-preference = 500\n"
 	"link \"a\" { id = 4  interface = \"w0\"  gateway = \"192.0.2.1\"  gateway6 = \"fe80::1\"  weight = 3\n"
 	"  prefixes6 = { \"2001:db8:1::/48\", \"2001:db8:2::/56\" }  table = 20  table-name = \"isp\" }\n"
 	"link \"b\" { id = 2  interface = \"w1\"  gateway = none  nat = \"198.51.100.7\"  address = \"198.51.100.7\" }\n"
@@ -36,6 +36,7 @@ static void records(void **state)
 		 "fallback yes\n"
 		 "local yes\n"
 		 "feedback yes\n"
+		 "offload yes\n"
 		 "ip-forward keep\n"
 		 "source-limit 5000\n"
 		 "preference 500\n"
@@ -82,6 +83,7 @@ static void checksum(void **state)
 		TOP("fallback = no"),
 		TOP("local = yes"),
 		TOP("feedback = no"),
+		TOP("offload = yes"),
 		TOP("ip-forward = keep"),
 		TOP("source-limit = 1"),
 		TOP("rule-preference = 1"),

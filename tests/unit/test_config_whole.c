@@ -188,6 +188,10 @@ static const struct bad_case warnings[] = {
 	  "t.conf:3: lan is given again, line 1 does not count\n" },
 	{ "prefixes of no family", LINK_WITH("prefixes6 = \"2001:db8::/48\""),
 	  "t.conf:2: link \"a\": prefixes6 has no effect while gateway6 is off\n" },
+	{ "link and LAN without NAT",
+	  "lan = \"wan+\"\nlink \"a\" { id = 1  interface = \"wan0\"  nat = none }\nrule \"rest\" { use = \"a\" }\n",
+	  "t.conf:2: link \"a\" is on the LAN interface \"wan0\" without NAT: if its gateway answers hosts there directly, the "
+	  "kernel sees half of their TCP connections and loses them; nat = masquerade brings answers back here\n" },
 	{ "no fallback", LINK_WITH("fallback-weight = 0"),
 	  "t.conf: every fallback-weight is 0: without the daemon, new connections take the default route\n" },
 };

@@ -61,7 +61,8 @@ static const struct {
 	{ "802.11, all fields", DLT_IEEE802_11,
 	  HEADER("\x88\x83\0\0" MAC "\2\0\0\0\0\3\0\0\2\0\0\0\0\4\0\0\0\0\0\0\xaa\xaa\3\0\0\0\x08\x00") },
 	{ "radiotap, padded", DLT_IEEE802_11_RADIO,
-	  HEADER("\0\0\x11\0\3\0\0\0\0\0\0\0\0\0\0\0\x20\x88\1\0\0" MAC "\2\0\0\0\0\3\0\0\0\0\0\0\xaa\xaa\3\0\0\0\x08\0") },
+	  HEADER("\0\0\x11\0\3\0\0\0\0\0\0\0\0\0\0\0\x20\x88\1\0\0" MAC
+		 "\2\0\0\0\0\3\0\0\0\0\0\0\xaa\xaa\3\0\0\0\x08\0") },
 	{ "radiotap, more words", DLT_IEEE802_11_RADIO,
 	  HEADER("\0\0\x11\0\2\0\0\x80\0\0\0\x80\0\0\0\0\0\x08\1\0\0" MAC "\2\0\0\0\0\3\0\0\xaa\xaa\3\0\0\0\x08\x00") },
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
@@ -70,7 +71,8 @@ static const struct {
 };
 
 #define FRAMES (sizeof(frames) / sizeof(frames[0]))
-static const char packet[] = "\x45\0\0\x14" "some IPv4 packet";
+static const char packet[] = "\x45\0\0\x14"
+			     "some IPv4 packet";
 
 /* link_strip() on a copy that ends where the frame ends; the payload's offset in `at` */
 static enum link_result strip(const uint8_t *bytes, size_t len, int linktype, size_t *at, size_t *n)
@@ -154,12 +156,13 @@ static void test_names_what_is_wrong(void **state)
 	static const uint8_t arp[] = MAC "\x08\x06";
 	static const uint8_t encrypted[] = "\x08\x41\0\0" MAC "\2\0\0\0\0\3\0\0\xaa\xaa\3\0\0\0\x08\x00";
 	static const uint8_t beacon[64] = { 0x80 };
+	static const uint8_t tag[4] = { 0x81, 0x00, 0x00, 0x01 };
 	uint8_t deep[14 + 4 * 64] = MAC;
 	size_t at, n;
 
 	(void)state;
 	for (size_t i = 12; i + 4 <= sizeof(deep); i += 4)
-		memcpy(deep + i, "\x81\x00\x00\x01", 4);
+		memcpy(deep + i, tag, sizeof(tag));
 	assert_int_equal(strip(arp, sizeof(arp) - 1, DLT_EN10MB, &at, &n), LINK_NOT_IP);
 	assert_int_equal(strip(arp, 13, DLT_EN10MB, &at, &n), LINK_TRUNCATED);
 	assert_int_equal(strip(encrypted, sizeof(encrypted) - 1, DLT_IEEE802_11, &at, &n), LINK_NOT_IP);

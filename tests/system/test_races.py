@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+Two packets of one new connection wait in the queue together. Each has an unconfirmed
+conntrack entry of its own. Kernels from 6.12 on drop a TCP duplicate when it is confirmed,
+older ones give it the winner's entry; UDP duplicates are merged by both. Whatever happens
+to the second packet, it must not leave by another link than the first.
+"""
+
+import os
+import re
+import signal
+
+import pytest
+from lab import wait_until
+from steering import all_well
+
+FLOWS = 12
+DROPS_DUPLICATES = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 12)
+
+
+def count_arrivals(world):
+    """Count at the far side what comes by which link: SYNs of TCP, every packet of UDP."""
+    rules = "".join(f"iifname {link.interface} meta l4proto {match} counter name {name}_{link.name}\n"
+                    for link in world.links
+                    for name, match in (("tcp", "tcp tcp flags & (syn|ack) == syn"), ("udp", "udp")))
+    counters = "".join(f"counter {name}_{link.name} {{}}\n" for link in world.links for name in ("tcp", "udp"))
+    world.internet.run("nft", "-f", "-", stdin=f"table inet arrivals {{\n{counters}chain arrived {{\n"
+                       f"type filter hook prerouting priority -290\n{rules}}}\n}}\n")
+
+
+def arrivals(world, protocol):
+    """{link name: packets}"""
+    listed = world.internet.run("nft", "list", "counters", "table", "inet", "arrivals").stdout
+    return {name: int(packets) for name, packets in
+            re.findall(rf"counter {protocol}_(\S+) {{\s+packets (\d+)", listed)}
+
+
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_two_packets_of_one_flow(make_world, protocol):
+    """Weights 1:1 and no stickiness: without a memory the second packet of each flow would take the other link."""
+    world = make_world(links=2, clients=1)
+    count_arrivals(world)
+    daemon = world.balancer
+    # without the daemon nothing passes: no packet is decided by the fallback
+    daemon.configure(world.links, source_limit=0)
+    daemon.start()
+    daemon.process.send_signal(signal.SIGSTOP)
+    # a SYN is sent again after a second
+    options = {"tcp": {}, "udp": {"udp": True, "packets": 2, "spread": 0.2}}[protocol]
+    run = world.traffic(flows=FLOWS, rate=100, **options)
+    wait_until(lambda: daemon.queues()["waiting"] >= 2 * FLOWS, 10, "two packets of each flow in the queue")
+    daemon.process.send_signal(signal.SIGCONT)
+    result = run.result()
+    assert result["failures"] == {} and result["completed"] == FLOWS and result["moved"] == 0
+    split = world.split(run.run)
+    assert split == {"link1": FLOWS // 2, "link2": FLOWS // 2}
+    assert world.leaked() == 0
+    assert daemon.fallback() == 0
+    seen = arrivals(world, protocol)
+    if protocol == "udp":
+        assert result["answers"] == result["requests"] == 2 * FLOWS
+        assert seen == {name: 2 * flows for name, flows in split.items()}
+    elif DROPS_DUPLICATES:
+        assert seen == split
+    else:
+        assert all(flows <= seen[name] <= 3 * flows for name, flows in split.items()), seen
+        assert sum(seen.values()) >= 2 * FLOWS, "the duplicates arrive too"
+    # one entry per flow, and what comes now is restored from it
+    assert daemon.router.conntrack("-p", protocol).count("dport=50") == 2 * FLOWS // 2
+    again = world.traffic(flows=FLOWS, rate=100, udp=protocol == "udp")
+    all_well(again.result(), FLOWS)
