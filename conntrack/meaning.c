@@ -13,6 +13,7 @@
 #include <libnetfilter_conntrack/libnetfilter_conntrack_tcp.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #define DIRECTORY "/proc/sys/net/netfilter/nf_conntrack_"
 #define QUIET_S 5
@@ -23,14 +24,15 @@
 static uint32_t read_setting(const char *path, uint32_t unknown)
 {
 	FILE *file = fopen(path, "re");
-	unsigned value;
+	char text[32], *end = text;
+	unsigned long value = 0;
 
 	if (!file)
 		return unknown;
-	if (fscanf(file, "%u", &value) != 1)
-		value = unknown;
+	if (fgets(text, sizeof(text), file))
+		value = strtoul(text, &end, 10);
 	fclose(file);
-	return value;
+	return end == text || value > UINT32_MAX ? unknown : (uint32_t)value;
 }
 
 void conntrack_settings_read(struct conntrack_settings *out)

@@ -31,10 +31,10 @@
 #define MAX_FLOWS (UINT32_C(1) << 20)
 #define EVENT_BUFFER (32 << 20) /* bytes: about a second of events at 5,000 flows/s */
 #define EVENTS_AT_ONCE 1024 /* then timers and the control socket have a turn */
-#define TICK_MS 20
-#define LOOK_EVERY_MS 5000 /* from the end of a look to the begin of the next */
+#define TICK_US 20000
+#define LOOK_EVERY_US UINT64_C(5000000) /* from the end of a look to the begin of the next */
 #define LOOK_PARTS 1 /* of a paced look, per tick: about a hundred entries */
-#define RESYNC_PAUSE_MS 100
+#define RESYNC_PAUSE_US UINT64_C(100000)
 #define PAUSE_MIN_S 10 /* without events, after they cost too much; doubles */
 #define PAUSE_MAX_S 320
 #define STRIKES 2 /* seconds above the budget */
@@ -205,7 +205,7 @@ static void stop_look(struct feedback *feedback)
 {
 	conntrack_dump_free(feedback->look);
 	feedback->look = NULL;
-	feedback->next_look = now_us() + LOOK_EVERY_MS * 1000;
+	feedback->next_look = now_us() + LOOK_EVERY_US;
 }
 
 /* A part of the paced look; the next look starts in its time */
@@ -296,7 +296,7 @@ static void resync_if_needed(struct feedback *feedback, uint64_t now)
 		return;
 	feedback->status.resyncs++;
 	feedback->resync = !resync(feedback, NULL, NULL);
-	feedback->next_resync = now_us() + RESYNC_PAUSE_MS * 1000 + 4 * (now_us() - now);
+	feedback->next_resync = now_us() + RESYNC_PAUSE_US + 4 * (now_us() - now);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *data)
@@ -503,7 +503,7 @@ struct feedback *feedback_new(struct daemon *daemon)
 void feedback_start(struct feedback *feedback, void (*each)(const struct conntrack_entry *entry, void *data),
 		    void *data)
 {
-	const struct timeval every = { 0, TICK_MS * 1000 };
+	const struct timeval every = { 0, TICK_US };
 
 	conntrack_settings_read(&feedback->settings);
 	settle_source(feedback);

@@ -4,7 +4,7 @@
  */
 #include "tests/unit/fixture.h"
 
-#include "nfq-balancer/delay.c"
+#include "nfq-balancer/delay.c" /* NOLINT(bugprone-suspicious-include) */
 
 static void test_bins_follow_each_other(void **state)
 {
