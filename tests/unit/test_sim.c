@@ -347,6 +347,34 @@ static void add_second(void *context, const struct sim_second *second)
 	}
 }
 
+static void count_second(void *context, const struct sim_second *second)
+{
+	uint64_t *seen = context; /* how many, the last */
+
+	assert_true(second->number > seen[1] || !seen[0]);
+	seen[0]++;
+	seen[1] = second->number;
+}
+
+/* A capture whose clock was wrong once must not make a table of a million million lines */
+static void test_empty_seconds_are_left_out(void **state)
+{
+	const double year = 365 * 86400;
+	struct sim_flow flows[] = { { .arrival = 0.5, .bytes = RATE }, { .arrival = year, .bytes = RATE } };
+	struct policy *policy = links(1, one);
+	uint64_t seen[2] = { 0 };
+	const struct sim_setting setting = { .policy = policy, .second = count_second, .context = seen };
+	struct sim_result result;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++)
+		flows[i].flow = fixture_flow("192.0.2.7", "198.51.100.9", 6, (uint16_t)i, 443);
+	assert_true(sim_run(&setting, SIM_LEAST_LOAD, flows, 2, &result));
+	assert_int_equal(seen[0], 3);
+	assert_int_equal(seen[1], (uint64_t)year);
+	policy_free(policy);
+}
+
 static void test_seconds_add_up(void **state)
 {
 	struct sim_flow *flows = fixture_zeroed(MANY, sizeof(*flows));
@@ -397,6 +425,7 @@ int main(void)
 		cmocka_unit_test(test_idle_connections_cost),
 		cmocka_unit_test(test_learnt_lifetimes_cost),
 		cmocka_unit_test(test_seconds_add_up),
+		cmocka_unit_test(test_empty_seconds_are_left_out),
 		cmocka_unit_test(test_link_without_capacity),
 	};
 
