@@ -24,6 +24,8 @@
 #include "nfq-balancer/routes.h"
 #include "nfq-balancer/snapshot.h"
 
+#define LOOK_EVERY 30 /* s: at all links, whatever events say */
+
 static const struct config *running(const struct daemon *daemon)
 {
 	return policy_config(daemon->policy);
@@ -117,13 +119,19 @@ static bool worker_lost(const struct daemon *daemon)
 	return false;
 }
 
+/* Each look asks anew and changes only differences: a request that failed is made good by the next */
+static bool look_is_due(struct daemon *daemon)
+{
+	return look_at_rules(daemon) || ++daemon->seconds % LOOK_EVERY == 0;
+}
+
 static void on_second(evutil_socket_t fd, short what, void *data)
 {
 	struct daemon *daemon = data;
 
 	(void)fd;
 	(void)what;
-	if (look_at_rules(daemon))
+	if (look_is_due(daemon))
 		sync_links(daemon, UINT64_MAX);
 	rtnl_interfaces(daemon->rtnl, keep_traffic, daemon);
 	sampler_tick(daemon->sampler, monotonic_ms());

@@ -41,6 +41,7 @@ struct daemon {
 	unsigned n_events;
 	struct control *control;
 	int queues_fd; /* /proc/net/netfilter/nfnetlink_queue, or -1 */
+	unsigned seconds; /* timer ticks so far */
 	bool rules_active; /* as last looked at */
 	bool failed; /* left because a worker could not go on */
 	enum commit_path commit;

@@ -90,6 +90,7 @@ static void settle_state(struct links *links, unsigned link, const char *why)
 
 void links_started(struct links *links)
 {
+	links->started = true;
 	for (size_t i = 0; i < links->config->n_links; i++) {
 		struct link_status *status = &links->status[i];
 
@@ -120,7 +121,7 @@ void links_set_interface(struct links *links, unsigned link, int ifindex, bool c
 	const char *why = !ifindex ? "interface gone" : !carrier ? "carrier lost" : "carrier back";
 
 	if (ifindex && carrier && !status->ifindex)
-		why = "interface back";
+		why = links->started ? "interface back" : "interface present";
 	status->ifindex = ifindex;
 	status->carrier = carrier;
 	settle_state(links, link, why);

@@ -48,6 +48,7 @@ struct links {
 	const struct config *config; /* the running one; changed by reload */
 	struct link_runtime *runtime;
 	struct link_status status[CONFIG_MAX_LINKS]; /* by link index */
+	bool started; /* the first look at all interfaces is done */
 	unsigned generation; /* +1 at each change of any state: for `watch` */
 };
 

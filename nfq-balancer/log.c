@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -18,10 +19,22 @@ static struct {
 	enum log_level level;
 } out = { .level = LOG_LEVEL_INFO };
 
+/* Is standard error the journal's stream? systemd.exec(5): JOURNAL_STREAM is device:inode, and
+ * is inherited by shells whose standard error is something else */
+static bool journal_reads_stderr(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	unsigned long long device, inode;
+	struct stat stderr_stat;
+
+	return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 && fstat(STDERR_FILENO, &stderr_stat) == 0 &&
+	       stderr_stat.st_dev == device && stderr_stat.st_ino == inode;
+}
+
 void log_open(bool to_syslog, enum log_level level)
 {
 	out.to_syslog = to_syslog;
-	out.journal = getenv("JOURNAL_STREAM") != NULL;
+	out.journal = journal_reads_stderr();
 	out.level = level;
 	if (to_syslog)
 		openlog("nfq-balancer", LOG_PID, LOG_DAEMON);

@@ -14,11 +14,12 @@
 #include "nfq-balancer/log.h"
 #include "nfq-balancer/routes.h"
 
-#define MAX_OBJECTS 64 /* addresses, routes or rules of one link */
+#define MAX_OBJECTS 256 /* addresses, routes or rules of one link */
 
 struct list {
 	struct rtnl_object at[MAX_OBJECTS];
 	unsigned n;
+	bool cut; /* there were more */
 };
 
 struct look {
@@ -36,6 +37,14 @@ static void append(struct list *list, const struct rtnl_object *object)
 {
 	if (list->n < MAX_OBJECTS)
 		list->at[list->n++] = *object;
+	else
+		list->cut = true;
+}
+
+static void clear(struct list *list)
+{
+	list->n = 0;
+	list->cut = false;
 }
 
 /* ---- what is there ---- */
@@ -203,10 +212,16 @@ static void change(struct look *look, change_function *function, const struct rt
 			 object->bits, object->table);
 }
 
+/* What is not wanted may go; not when only a part of what is wanted is known */
+static bool may_remove(const struct look *look)
+{
+	return !look->addresses.cut && !look->wanted.cut;
+}
+
 /* Remove first: an IPv6 default through an old gateway would stay beside the new one */
 static void apply_routes(struct look *look)
 {
-	for (unsigned i = 0; i < look->present.n; i++) {
+	for (unsigned i = 0; i < look->present.n && may_remove(look); i++) {
 		const struct rtnl_object *route = &look->present.at[i];
 
 		if (route->ifindex == look->ifindex && !listed(&look->wanted, route, same_route))
@@ -224,7 +239,7 @@ static void apply_rules(struct look *look)
 		if (!listed(&look->present, &look->wanted.at[i], same_target))
 			change(look, rtnl_rule_add, &look->wanted.at[i], "add rule from");
 	}
-	for (unsigned i = 0; i < look->present.n; i++) {
+	for (unsigned i = 0; i < look->present.n && may_remove(look); i++) {
 		if (!listed(&look->wanted, &look->present.at[i], same_target))
 			change(look, rtnl_rule_delete, &look->present.at[i], "remove rule from");
 	}
@@ -247,7 +262,9 @@ static const char *sync_family(struct look *look, bool active, const char *known
 	const struct nat *nat = look->family == 6 ? &look->link->nat6 : &look->link->nat;
 	const char *missing = NULL;
 
-	look->addresses.n = look->wanted.n = look->present.n = 0;
+	clear(&look->addresses);
+	clear(&look->wanted);
+	clear(&look->present);
 	look->blind = !rtnl_addresses(look->rtnl, look->ifindex, keep_address, look);
 	if (!has_global(&look->addresses) && nat->kind == NAT_MASQUERADE)
 		missing = "no address";
@@ -257,12 +274,15 @@ static const char *sync_family(struct look *look, bool active, const char *known
 		log_warning("link %s: cannot read addresses and routes: %s", look->link->name, strerror(errno));
 		return known;
 	}
+	if (look->addresses.cut)
+		log_warning("link %s: more than %d addresses: some have no rule", look->link->name, MAX_OBJECTS);
 	want_connected(look);
 	if (!active)
 		return missing;
 	if (rtnl_routes(look->rtnl, look->family, look->link->table, 0, keep_own_route, look))
 		apply_routes(look);
-	look->wanted.n = look->present.n = 0;
+	clear(&look->wanted);
+	clear(&look->present);
 	want_rules(look);
 	if (rtnl_rules(look->rtnl, look->family, keep_own_rule, look))
 		apply_rules(look);
@@ -273,11 +293,15 @@ static void sync_group(struct rtnl *rtnl, const struct link_config *link, const 
 {
 	if (interface->group == RTNL_LINK_GROUP)
 		return;
-	if (interface->group == 0)
-		rtnl_set_group(rtnl, interface->ifindex, RTNL_LINK_GROUP);
-	else
-		log_warning("link %s: %s is in interface group %u: routes through it count as inner ones", link->name,
-			    link->interface, interface->group);
+	int failed = interface->group ? EBUSY : rtnl_set_group(rtnl, interface->ifindex, RTNL_LINK_GROUP);
+
+	if (failed == EBUSY)
+		/* somebody's own; the rules script has warned of it, and its check does again */
+		log_debug("link %s: %s is in interface group %u: routes through it count as inner ones", link->name,
+			  link->interface, interface->group);
+	else if (failed)
+		log_warning("link %s: cannot put %s into the group of links: %s", link->name, link->interface,
+			    strerror(failed));
 }
 
 /* Strict on an interface that was made (again) after the rules script had looked:
@@ -295,6 +319,19 @@ static void sync_filter(struct rtnl *rtnl, const struct link_config *link, int i
 		log_info("link %s: reverse path filter of %s made loose", link->name, link->interface);
 }
 
+/* The interface is gone, and its routes with it; `from` rules would stay, and lead the next
+ * owner of the address into an empty table */
+static void remove_rules(struct look *look)
+{
+	for (look->family = 4; look->family <= 6; look->family += 2) {
+		clear(&look->addresses);
+		clear(&look->wanted);
+		clear(&look->present);
+		if (rtnl_rules(look->rtnl, look->family, keep_own_rule, look))
+			apply_rules(look);
+	}
+}
+
 void routes_sync_link(struct rtnl *rtnl, struct links *links, unsigned link, bool active)
 {
 	const struct link_config *config = &links->config->links[link];
@@ -302,10 +339,13 @@ void routes_sync_link(struct rtnl *rtnl, struct links *links, unsigned link, boo
 	struct rtnl_object interface;
 
 	if (!rtnl_interface(rtnl, config->interface, 0, &interface)) {
-		if (errno == ENODEV)
-			links_set_interface(links, link, 0, false);
-		else
+		if (errno != ENODEV) {
 			log_warning("link %s: cannot look at %s: %s", config->name, config->interface, strerror(errno));
+			return;
+		}
+		links_set_interface(links, link, 0, false);
+		if (active)
+			remove_rules(&look);
 		return;
 	}
 	look.ifindex = interface.ifindex;

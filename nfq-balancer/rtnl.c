@@ -125,7 +125,8 @@ static bool read_route(const struct nlmsghdr *message, struct rtnl_object *out)
 	out->family = family_number(header->rtm_family);
 	out->bits = header->rtm_dst_len;
 	out->protocol = header->rtm_protocol;
-	out->unicast = header->rtm_type == RTN_UNICAST;
+	/* IPv4 through an IPv6 neighbour (RTA_VIA) is no gateway that this can copy */
+	out->unicast = header->rtm_type == RTN_UNICAST && !a.at[RTA_VIA];
 	out->table = read_u32(a.at[RTA_TABLE], header->rtm_table);
 	out->priority = read_u32(a.at[RTA_PRIORITY], 0);
 	out->ifindex = (int)read_u32(a.at[RTA_OIF], 0);

@@ -22,6 +22,8 @@
 
 #define RECENT_LOG2 18 /* 262,144 answers: 1.7 s of flows at 150,000/s; memory is touched as it fills */
 
+#define STOP_TRIES 5 /* one a second */
+
 struct worker {
 	struct queue *queue;
 	struct worker_shared *shared;
@@ -78,9 +80,20 @@ void worker_stop(struct worker *worker)
 {
 	if (!worker->started)
 		return;
-	/* the acknowledgement wakes the thread and comes after every packet that was queued before */
-	if (!queue_run_dry(worker->queue))
-		pthread_cancel(worker->thread);
+	/* the acknowledgement wakes the thread and comes after every packet that was queued before;
+	 * where the receive buffer was full it got lost: ask again */
+	for (unsigned tries = 0; worker->started && tries < STOP_TRIES; tries++) {
+		struct timespec until;
+
+		queue_run_dry(worker->queue);
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec++;
+		if (pthread_timedjoin_np(worker->thread, NULL, &until) == 0)
+			worker->started = false;
+	}
+	if (!worker->started)
+		return;
+	pthread_cancel(worker->thread);
 	pthread_join(worker->thread, NULL);
 	worker->started = false;
 }

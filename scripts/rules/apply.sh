@@ -185,7 +185,7 @@ put_back() {
 	done
 	network_add
 	network_prune
-	grep -vxF -f "$work/state.old" "$state" >"$work/state.new"
+	without "$work/state.old" <"$state" >"$work/state.new"
 	mv -f "$work/state.old" "$state"
 	whole=$state
 	state=$work/state.new

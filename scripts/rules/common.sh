@@ -19,6 +19,9 @@ die() {
 	echo "nfq-balancer-rules: $*" >&2
 	exit 1
 }
+# What comes in, without the lines of a file. Not `grep -vxF -f`: BusyBox's passes
+# nothing when the file is empty.
+without() { awk -v file="$1" 'BEGIN { while ((getline line <file) > 0) known[line] = 1 } !($0 in known)'; }
 emit() { printf '%s\n' "$*"; }
 
 need_root() {

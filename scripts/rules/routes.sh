@@ -235,7 +235,7 @@ network_add() {
 		routes_batch <"$work/routes$family" >"$work/batch"
 		run_batch $family || return 1
 		rules_present $family >"$work/present"
-		grep -vxF -f "$work/present" "$work/rules$family" >"$work/missing"
+		without "$work/present" <"$work/rules$family" >"$work/missing"
 		while read -r line; do emit "rule add $(rule_words "$line")"; done <"$work/missing" >"$work/batch"
 		run_batch $family || return 1
 	done
@@ -253,7 +253,7 @@ run_batch() {
 # older plan, or by the daemon for an interface that came late
 network_prune() {
 	for family in 4 6; do
-		rules_present $family | grep -vxF -f "$work/rules$family" |
+		rules_present $family | without "$work/rules$family" |
 			while read -r line; do
 				# shellcheck disable=SC2046
 				ip "-$family" rule del $(rule_words "$line")
@@ -273,7 +273,7 @@ prune_table() {
 	fi
 	sed -n "/ table $2\( \|\$\)/p" "$work/routes$1" | awk '{ print $1 }' >"$work/keep"
 	ip -N "-$1" route show table "$2" proto "$PROTOCOL" 2>/dev/null | awk '{ print ($1 == "7" || $1 == "unreachable") ? "unreachable" : $1 }' |
-		grep -vxF -f "$work/keep" |
+		without "$work/keep" |
 		while read -r destination; do ip "-$1" route del "$destination" table "$2" proto "$PROTOCOL"; done
 	return 0
 }

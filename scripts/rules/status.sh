@@ -9,7 +9,7 @@ rules_intact() {
 	[ "$(state_value fingerprint)" = "$(fingerprint "$(state_value backend)")" ] || broken=' ruleset'
 	for family in 4 6; do
 		rules_present $family >"$work/present"
-		state_lines "rule$family" | grep -vxF -f "$work/present" >"$work/missing"
+		state_lines "rule$family" | without "$work/present" >"$work/missing"
 		[ ! -s "$work/missing" ] || broken="$broken IPv$family-rules"
 		for table in $(state_lines "table$family"); do
 			ip -N "-$family" route show table "$table" 2>/dev/null |

@@ -224,7 +224,7 @@ def test_second_instance_refuses(make_world):
     w = steer(make_world())
     first = w.balancer.process
     line = refusal(w.balancer.start_daemon(wait=False))
-    assert "running" in line or "another" in line, line
+    assert f"another nfq-balancer (pid {first.pid}) answers" in line, line
     w.balancer.process = first
     assert w.balancer.ready()
 
@@ -235,7 +235,7 @@ def test_occupied_queue(make_world):
     other = Balancer(w.router)
     other.configure(w.links)
     line = refusal(other.start_daemon(wait=False))
-    assert "queue 0" in line.lower() or "queue" in line and "in use" in line, line
+    assert f"queue 0 is held by another program (netlink port {w.balancer.process.pid}," in line, line
     assert w.balancer.ready()
 
 

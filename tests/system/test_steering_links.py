@@ -142,8 +142,11 @@ def test_interface_made_again_with_a_strict_filter(make_world):
     two = w.links[1]
     w.router.sysctl({"net.ipv4.conf.default.rp_filter": 1, "net.ipv4.conf.wan2.rp_filter": 1})
     steer(w)
+    assert two.address in w.router.run("ip", "rule").stdout
     w.router.ip("link del wan2")
     wait_link(w, "link2", "down")
+    # its address may be another link's next: no rule must lead it into this one's table
+    wait_until(lambda: two.address not in w.router.run("ip", "rule").stdout, 10, "the rule of a gone address")
     w.lab.wire(w.router, "wan2", w.internet, "wan2")
     w.router.address("wan2", f"{two.address}/28")
     w.internet.address("wan2", f"{two.gateway}/28")

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """
 A bridge as the LAN while br_netfilter shows bridged frames to the packet hooks, as on
-machines with Docker. In a directory of its own: the module changes every namespace.
+machines with Docker. The module changes every namespace: one reason why each pytest has
+a machine of its own.
 """
 
 import subprocess
