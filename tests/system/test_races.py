@@ -14,7 +14,7 @@ import pytest
 from lab import wait_until
 from steering import all_well
 
-FLOWS = 12
+FLOWS = 13  # odd: taken in turn, the second packets would all meet the other link
 DROPS_DUPLICATES = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 12)
 
 
@@ -53,7 +53,7 @@ def test_two_packets_of_one_flow(make_world, protocol):
     result = run.result()
     assert result["failures"] == {} and result["completed"] == FLOWS and result["moved"] == 0
     split = world.split(run.run)
-    assert split == {"link1": FLOWS // 2, "link2": FLOWS // 2}
+    assert sorted(split.values()) == [FLOWS // 2, FLOWS - FLOWS // 2]
     assert world.leaked() == 0
     assert daemon.fallback() == 0
     seen = arrivals(world, protocol)
@@ -66,6 +66,6 @@ def test_two_packets_of_one_flow(make_world, protocol):
         assert all(flows <= seen[name] <= 3 * flows for name, flows in split.items()), seen
         assert sum(seen.values()) >= 2 * FLOWS, "the duplicates arrive too"
     # one entry per flow, and what comes now is restored from it
-    assert daemon.router.conntrack("-p", protocol).count("dport=50") == 2 * FLOWS // 2
+    assert daemon.router.conntrack("-p", protocol).count("dport=50") == FLOWS
     again = world.traffic(flows=FLOWS, rate=100, udp=protocol == "udp")
     all_well(again.result(), FLOWS)

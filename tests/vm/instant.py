@@ -16,7 +16,7 @@ import pytest
 
 OUTCOMES = os.environ["NFQB_OUTCOMES"]
 CLAIMS = os.environ["NFQB_CLAIMS"]
-TEST_LIMIT = int(os.environ.get("NFQB_TEST_LIMIT", "120"))
+TEST_LIMIT = int(os.environ.get("NFQB_TEST_LIMIT", "240"))
 _mine = {}
 _shown = set()
 
