@@ -48,7 +48,7 @@ POLICY_SRC := $(filter-out $(CONFIG_SRC),$(wildcard policy/*.c))
 CONNTRACK_SRC := $(wildcard conntrack/*.c)
 CLIENT_SRC := $(wildcard nfq-balancer/nfqbctl*.c)
 DAEMON_SRC := $(filter-out $(CLIENT_SRC),$(wildcard nfq-balancer/*.c))
-REPLAY_SRC := $(wildcard bench/replay*.c)
+REPLAY_SRC := $(wildcard bench/replay*.c bench/sim*.c)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 TOOL_SRC := $(wildcard tests/tools/*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
@@ -100,7 +100,7 @@ $(CLIENT): $(call obj,$(CLIENT_SRC))
 
 # no netfilter library here: that it links is the proof that the decision path is pure
 $(REPLAY): $(call obj,$(REPLAY_SRC)) $(LIBCONFIG) $(LIBPOLICY)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CONF_LIBS) $(REPLAY_LIBS)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CONF_LIBS) $(REPLAY_LIBS) -lm
 
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(LIBCONFIG) $(LIBPOLICY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CONF_LIBS) -lcmocka -lm

@@ -28,6 +28,7 @@ struct replay {
 	const struct config *config; /* the policy's */
 	struct link_runtime runtime;
 	struct decider decider;
+	struct load load; /* nothing says here when a flow ends: a count of decisions */
 	struct flow_table *flows;
 	struct replay_counts counts;
 	int64_t first_us; /* time of the first packet */
@@ -83,12 +84,14 @@ static bool open_policy(struct replay *replay)
 	replay->policy = policy_compile(config);
 	if (replay->policy) {
 		replay->config = policy_config(replay->policy);
+		replay->load.workers = 1;
 		replay->decider = (struct decider){
 			.policy = replay->policy,
 			.runtime = &replay->runtime,
 			.sticky = sticky_new(replay->config->sticky_entries),
 			.sched = calloc(1, sizeof(*replay->decider.sched)),
 			.recent = recent_new(RECENT_LOG2),
+			.load = &replay->load,
 			.key = { replay->options.seed, ~replay->options.seed },
 		};
 	}
@@ -214,9 +217,12 @@ static bool see_packet(struct replay *replay, const struct flow *flow, uint8_t t
 	}
 	first = seen->packets[0] + seen->packets[1] == 1;
 	replay->counts.flows += first;
-	if (replay->options.list_flows)
+	seen->bytes += size;
+	if (first)
+		seen->outbound = leads_outside(&replay->options, flow);
+	if (replay->options.list_flows || replay->options.simulation)
 		return true;
-	if (first && !leads_outside(&replay->options, flow))
+	if (first && !seen->outbound)
 		replay->counts.inbound++;
 	else if (first || (seen->decided && !back && replay->now - seen->decided_at < replay->options.delay))
 		decide_flow(replay, seen, flow, time_us);
@@ -340,9 +346,12 @@ static bool run(struct replay *replay)
 	capture = open_capture(replay->options.capture);
 	if (!capture)
 		return false;
-	replay_print_header(&replay->options);
+	if (!replay->options.simulation)
+		replay_print_header(&replay->options);
 	good = replay_capture(replay, capture);
-	if (replay->options.list_flows)
+	if (replay->options.simulation)
+		good &= replay_simulate(&replay->options, replay->policy, replay->flows);
+	else if (replay->options.list_flows)
 		replay_print_flows(&replay->options, replay->flows);
 	else
 		replay_print_summary(&replay->options, replay->config, &replay->runtime, &replay->counts);

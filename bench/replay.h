@@ -3,7 +3,8 @@
  * bench/replay.h - what the parts of bench/replay share
  *
  * replay.c reads the capture and decides, replay_options.c reads the command
- * line, replay_print.c writes what came out.
+ * line, replay_print.c writes what came out, replay_sim.c hands the flows to the
+ * simulator.
  */
 #ifndef BENCH_REPLAY_H
 #define BENCH_REPLAY_H
@@ -17,6 +18,13 @@
 #include "policy/decode.h"
 
 #define REPLAY_MAX_LIST 32
+
+/* Beside deciding: what would the flows have suffered on links of finite capacity? (bench/sim.h) */
+enum replay_simulation {
+	SIMULATE_NOT,
+	SIMULATE_TRACE, /* the capture's own flows, times and sizes */
+	SIMULATE_RESAMPLE, /* flows drawn from its sizes, Poisson arrivals at a given load */
+};
 
 struct replay_options {
 	const char *config; /* NULL with list_flows */
@@ -36,6 +44,15 @@ struct replay_options {
 	unsigned n_down;
 	const char *timeouts[REPLAY_MAX_LIST]; /* for flow_table_set_timeout() */
 	unsigned n_timeouts;
+	enum replay_simulation simulation;
+	uint64_t sim_flows; /* resample: flows drawn */
+	uint64_t sim_seeds; /* resample: runs, with seed, seed + 1, ... */
+	uint64_t sim_load; /* resample: percent of the links' total capacity */
+	double sim_delay; /* ms that the report of a flow's end takes */
+	bool sim_learn; /* the end of datagrams is not seen, but taken from their class */
+	uint64_t sim_idle_share; /* percent of TCP flows that stay open ... */
+	uint64_t sim_idle_time; /* ... for so many ms */
+	const char *sim_series; /* file for what each link did each second, or NULL */
 };
 
 /* Why a packet took no part in any flow, beyond what link_strip() and decode_packet() say */
@@ -61,6 +78,9 @@ struct replay_counts {
 
 /* replay_options.c: exits on --help and --version; false after a message */
 bool replay_options_parse(struct replay_options *options, int argc, char **argv);
+
+/* replay_sim.c: simulate the flows of the table and print every contender's slowdown */
+bool replay_simulate(const struct replay_options *options, const struct policy *policy, const struct flow_table *table);
 
 /* replay_print.c: to standard output */
 void replay_print_header(const struct replay_options *options);

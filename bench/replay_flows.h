@@ -32,6 +32,8 @@ struct seen_flow {
 	struct flow flow; /* in the direction first seen */
 	uint64_t first, last; /* ms */
 	uint64_t packets[2]; /* in that direction, and back */
+	uint64_t bytes; /* of IP on the wire, both directions */
+	bool outbound; /* leads from the LAN to the outside */
 	bool fin[2], reset; /* TCP: how far it is closed */
 	bool decided;
 	uint64_t decided_at; /* ms */

@@ -7,6 +7,7 @@
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char usage[] =
 	"Usage: nfqb-replay [OPTION]... CONFIG CAPTURE\n"
@@ -23,6 +24,16 @@ static const char usage[] =
 	"  --seed N             of the hash key (default 0)\n"
 	"  -n N                 stop after N packets\n"
 	"  --flows              list the flows, decide nothing\n"
+	"  --simulate MODE      trace: the capture's flows on links of the configured capacity;\n"
+	"                       resample: flows drawn from its sizes, Poisson arrivals\n"
+	"  --draw N             resample: this many flows (default 30000)\n"
+	"  --load PERCENT       resample: of the links' total capacity (default 85)\n"
+	"  --seeds N            resample: mean over this many seeds (default 1)\n"
+	"  --event-delay MS     until a flow's end is known to the scheduler (default 10)\n"
+	"  --learn-lifetimes    datagrams have no end: count them for their class's learnt lifetime\n"
+	"  --idle-share PERCENT of the TCP flows stay open after their last byte (default 0),\n"
+	"  --idle-time MS       for so long (default 10000)\n"
+	"  --series FILE        what each link did each second, for each scheduler, as a table\n"
 	"  --json               JSON, one object per line\n"
 	"  -q, --quiet          decisions only: no heading, no summary\n"
 	"  -h, --help           this text\n"
@@ -38,6 +49,15 @@ enum long_option {
 	OPT_SEED,
 	OPT_FLOWS,
 	OPT_JSON,
+	OPT_SIMULATE,
+	OPT_DRAW,
+	OPT_LOAD,
+	OPT_SEEDS,
+	OPT_EVENT_DELAY,
+	OPT_LEARN,
+	OPT_IDLE_SHARE,
+	OPT_IDLE_TIME,
+	OPT_SERIES,
 };
 
 static const struct option long_options[] = {
@@ -50,6 +70,15 @@ static const struct option long_options[] = {
 	{ "seed", required_argument, NULL, OPT_SEED },
 	{ "flows", no_argument, NULL, OPT_FLOWS },
 	{ "json", no_argument, NULL, OPT_JSON },
+	{ "simulate", required_argument, NULL, OPT_SIMULATE },
+	{ "draw", required_argument, NULL, OPT_DRAW },
+	{ "load", required_argument, NULL, OPT_LOAD },
+	{ "seeds", required_argument, NULL, OPT_SEEDS },
+	{ "event-delay", required_argument, NULL, OPT_EVENT_DELAY },
+	{ "learn-lifetimes", no_argument, NULL, OPT_LEARN },
+	{ "idle-share", required_argument, NULL, OPT_IDLE_SHARE },
+	{ "idle-time", required_argument, NULL, OPT_IDLE_TIME },
+	{ "series", required_argument, NULL, OPT_SERIES },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "help", no_argument, NULL, 'h' },
 	{ "version", no_argument, NULL, 'v' },
@@ -71,6 +100,18 @@ static bool parse_number(const char *option, const char *text, uint64_t max, uin
 	*out = strtoull(text, &end, 10);
 	if (*end || *out > max)
 		return complain(option, text, "a number that is not that large");
+	return true;
+}
+
+static bool parse_ms(const char *option, const char *text, double *out)
+{
+	char *end = NULL;
+
+	if (*text < '0' || *text > '9')
+		return complain(option, text, "milliseconds");
+	*out = strtod(text, &end);
+	if (*end || !(*out <= 3600000))
+		return complain(option, text, "milliseconds, an hour at most");
 	return true;
 }
 
@@ -112,6 +153,45 @@ static bool add_router(struct replay_options *options, const char *text)
 	return flow_addr_parse(text, &options->router[i]) || complain("--router", text, "an address");
 }
 
+static bool parse_simulation(struct replay_options *options, const char *text)
+{
+	if (!strcmp(text, "trace"))
+		options->simulation = SIMULATE_TRACE;
+	else if (!strcmp(text, "resample"))
+		options->simulation = SIMULATE_RESAMPLE;
+	else
+		return complain("--simulate", text, "trace or resample");
+	return true;
+}
+
+static bool parse_simulated(struct replay_options *options, int option)
+{
+	switch (option) {
+	case OPT_SIMULATE:
+		return parse_simulation(options, optarg);
+	case OPT_DRAW:
+		return parse_number("--draw", optarg, 10000000, &options->sim_flows);
+	case OPT_LOAD:
+		return parse_number("--load", optarg, 99, &options->sim_load);
+	case OPT_SEEDS:
+		return parse_number("--seeds", optarg, 1000, &options->sim_seeds);
+	case OPT_EVENT_DELAY:
+		return parse_ms("--event-delay", optarg, &options->sim_delay);
+	case OPT_LEARN:
+		options->sim_learn = true;
+		return true;
+	case OPT_IDLE_SHARE:
+		return parse_number("--idle-share", optarg, 100, &options->sim_idle_share);
+	case OPT_IDLE_TIME:
+		return parse_number("--idle-time", optarg, 3600000, &options->sim_idle_time);
+	case OPT_SERIES:
+		options->sim_series = optarg;
+		return true;
+	default: /* getopt_long() has said what is wrong */
+		return false;
+	}
+}
+
 static bool parse_one(struct replay_options *options, int option)
 {
 	switch (option) {
@@ -147,8 +227,8 @@ static bool parse_one(struct replay_options *options, int option)
 	case 'v':
 		puts("nfqb-replay (nfq-balancer) " NFQB_VERSION);
 		exit(EXIT_SUCCESS);
-	default: /* getopt_long() has said what is wrong */
-		return false;
+	default:
+		return parse_simulated(options, option);
 	}
 }
 
@@ -157,6 +237,11 @@ bool replay_options_parse(struct replay_options *options, int argc, char **argv)
 	int option;
 	int arguments;
 
+	options->sim_flows = 30000;
+	options->sim_seeds = 1;
+	options->sim_load = 85;
+	options->sim_delay = 10;
+	options->sim_idle_time = 10000;
 	while ((option = getopt_long(argc, argv, "n:qhv", long_options, NULL)) != -1) {
 		if (!parse_one(options, option))
 			return false;

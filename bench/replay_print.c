@@ -120,10 +120,10 @@ static void print_flow(const struct replay_options *options, const struct seen_f
 		       flow->sport, dst, flow->dport, seen->packets[0], seen->packets[1]);
 		return;
 	}
-	print_json(json_pack("{ss ss si ss si sI sI}", "protocol", protocol_text(flow->protocol, protocol), "source",
+	print_json(json_pack("{ss ss si ss si sI sI sI}", "protocol", protocol_text(flow->protocol, protocol), "source",
 			     src, "source-port", (int)flow->sport, "destination", dst, "destination-port",
 			     (int)flow->dport, "packets", (json_int_t)seen->packets[0], "packets-back",
-			     (json_int_t)seen->packets[1]));
+			     (json_int_t)seen->packets[1], "bytes", (json_int_t)seen->bytes));
 }
 
 void replay_print_flows(const struct replay_options *options, const struct flow_table *table)

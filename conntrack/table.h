@@ -23,6 +23,10 @@ struct conntrack_entry {
 	uint32_t status; /* IPS_* bits */
 	uint8_t tcp_state; /* TCP_CONNTRACK_*, 0 for other protocols */
 	uint64_t packets[2], bytes[2]; /* original, reply; 0 without nf_conntrack_acct */
+	uint32_t id; /* the kernel's, the same in every event of one entry */
+	/* ns since 1970, 0 without nf_conntrack_timestamp */
+	uint64_t started, stopped; /* both in DESTROY events, `started` in dumps */
+	uint64_t happened; /* what an event tells of; Linux 6.14 and later, else 0 */
 };
 
 typedef void conntrack_each(const struct conntrack_entry *entry, void *data);

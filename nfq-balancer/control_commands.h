@@ -26,7 +26,7 @@
 	  "why a flow is on its link, or where a new one would go")                                                    \
 	X("set weight", "LINK N", 2, 2, control_set_weight, "from the next flow on; existing flows stay")              \
 	X("set link", "LINK up|down|drain|auto", 2, 2, control_set_link, "overrule, or follow, the interface")         \
-	X("set scheduler", "GROUP NAME", 2, 2, control_set_scheduler, "wrr or hash, from the next flow on")            \
+	X("set scheduler", "GROUP NAME", 2, 2, control_set_scheduler, "as in the file, from the next flow on")         \
 	X("reload", "", 0, 0, control_reload, "read the configuration again; a broken one changes nothing")            \
 	X("save", "", 0, 0, control_save, "keep the values set at runtime over a restart")                             \
 	X("watch", "[decisions|events] [link NAME] [client ADDR] [rule NAME]", 0, 7, control_watch,                    \

@@ -45,15 +45,15 @@ static const char *out_of_play(const struct client *client, const struct explana
 	return NULL;
 }
 
-/* "virtua <- next, embratel (down)" */
+/* "virtua <- next, embratel (down)"; with least-load the flows sending through each as well */
 static void group_line(struct client *client, const struct explanation *e)
 {
 	const struct group_config *group = &e->config->groups[e->decision.group];
 	const struct daemon *daemon = client->control->daemon;
+	const enum scheduler scheduler = link_runtime_scheduler(&daemon->runtime, group->slot);
 	const char *separator = ": ";
 
-	reply(client, "group   %s, %s", group->name,
-	      scheduler_name(link_runtime_scheduler(&daemon->runtime, group->slot)));
+	reply(client, "group   %s, %s", group->name, scheduler_name(scheduler));
 	for (unsigned i = 0; i < e->config->n_links; i++) {
 		const char *why = out_of_play(client, e, i);
 
@@ -63,6 +63,8 @@ static void group_line(struct client *client, const struct explanation *e)
 		separator = ", ";
 		if (group->n_tiers > 1)
 			reply(client, " tier %u", group->tier[i]);
+		if (scheduler != SCHED_WRR && scheduler != SCHED_HASH)
+			reply(client, " %u sending", load_sending(&daemon->load, i));
 		if (why)
 			reply(client, " (%s)", why);
 		if (e->decision.link == (int)i && e->decision.reason == REASON_SCHEDULED)

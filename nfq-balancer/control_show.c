@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "nfq-balancer/control_private.h"
+#include "nfq-balancer/feedback.h"
 #include "nfq-balancer/human.h"
 #include "nfq-balancer/sampler.h"
 
@@ -58,14 +59,18 @@ static json_t *link_object(const struct daemon *daemon, const struct config *con
 	const struct link_status *status = &daemon->links.status[i];
 	char gateway[FLOW_ADDR_STRLEN], gateway6[FLOW_ADDR_STRLEN];
 
-	return json_pack("{ss si ss ss ss sb sI sI sI sI sI sI sI ss ss ss}", "link", link->name, "id", (int)link->id,
-			 "interface", link->interface, "state", link_state_name(status->state), "admin",
+	return json_pack("{ss si ss ss ss sb sI sI sI sI sI sI sI ss ss ss sI sI sI sI}", "link", link->name, "id",
+			 (int)link->id, "interface", link->interface, "state", link_state_name(status->state), "admin",
 			 link_admin_name(status->admin), "carrier", status->carrier, "weight",
 			 (json_int_t)link_runtime_weight(&daemon->runtime, i), "file_weight", (json_int_t)link->weight,
 			 "download", (json_int_t)link->download, "upload", (json_int_t)link->upload, "table",
 			 (json_int_t)link->table, "mark", (json_int_t)settled_mark(config, link), "mask",
 			 (json_int_t)config->mask, "gateway", gateway_text(&link->gateway, gateway), "gateway6",
-			 gateway_text(&link->gateway6, gateway6), "why", status->why);
+			 gateway_text(&link->gateway6, gateway6), "why", status->why, "sending",
+			 (json_int_t)load_sending(&daemon->load, i), "known",
+			 (json_int_t)feedback_link(daemon->feedback, i).known, "started",
+			 (json_int_t)feedback_link(daemon->feedback, i).started, "rtt_us",
+			 (json_int_t)feedback_link(daemon->feedback, i).rtt_us);
 }
 
 void control_show_links(struct client *client, int argc, char **argv)
@@ -79,7 +84,9 @@ void control_show_links(struct client *client, int argc, char **argv)
 	(void)argv;
 	if (!client->json)
 		columns = columns_new();
-	columns_add(columns, "LINK\tID\tINTERFACE\tSTATE\tADMIN\tWEIGHT\tDOWN/UP\tTABLE\tMARK\tGATEWAY\tGATEWAY6");
+	columns_add(
+		columns,
+		"LINK\tID\tINTERFACE\tSTATE\tADMIN\tWEIGHT\tSENDING\tKNOWN\tDOWN/UP\tTABLE\tMARK\tGATEWAY\tGATEWAY6");
 	for (unsigned i = 0; i < config->n_links; i++) {
 		const struct link_config *link = &config->links[i];
 		char gateway[FLOW_ADDR_STRLEN], gateway6[FLOW_ADDR_STRLEN], capacity[2 * HUMAN_LEN];
@@ -87,10 +94,11 @@ void control_show_links(struct client *client, int argc, char **argv)
 		if (client->json)
 			json_array_append_new(list, link_object(daemon, config, i));
 		capacity_text(link, capacity, sizeof(capacity));
-		columns_add(columns, "%s\t%u\t%s\t%s\t%s\t%u\t%s\t%u\t0x%x\t%s\t%s", link->name, link->id,
+		columns_add(columns, "%s\t%u\t%s\t%s\t%s\t%u\t%u\t%u\t%s\t%u\t0x%x\t%s\t%s", link->name, link->id,
 			    link->interface, link_state_name(daemon->links.status[i].state),
 			    link_admin_name(daemon->links.status[i].admin), link_runtime_weight(&daemon->runtime, i),
-			    capacity, link->table, settled_mark(config, link), gateway_text(&link->gateway, gateway),
+			    load_sending(&daemon->load, i), feedback_link(daemon->feedback, i).known, capacity,
+			    link->table, settled_mark(config, link), gateway_text(&link->gateway, gateway),
 			    gateway_text(&link->gateway6, gateway6));
 	}
 	if (client->json)
@@ -263,6 +271,30 @@ static void worker_stats(const struct worker *worker, each_counter *each, void *
 	}
 }
 
+static void feedback_stats(const struct feedback *feedback, each_counter *each, void *data)
+{
+	const struct feedback_status status = feedback_status(feedback);
+	const struct track_totals totals = feedback_totals(feedback);
+
+	each(data, "feedback", "events", status.events);
+	each(data, "feedback", "overruns", status.overruns);
+	each(data, "feedback", "resyncs", status.resyncs);
+	each(data, "feedback", "looks", status.looks);
+	each(data, "feedback", "over budget", status.over_budget);
+	each(data, "feedback", "cpu permille", status.cpu_permille);
+	each(data, "feedback", "delay us", status.delay_us);
+	each(data, "feedback", "delay p99 us", status.delay_p99_us);
+	each(data, "feedback", "memory", status.memory);
+	each(data, "feedback", "matched", totals.matched);
+	each(data, "feedback", "ghosts", totals.ghosts);
+	each(data, "feedback", "foreign", totals.foreign);
+	each(data, "feedback", "moved", totals.moved);
+	each(data, "feedback", "idle", totals.idle);
+	each(data, "feedback", "swept", totals.swept);
+	each(data, "feedback", "refused", totals.refused);
+	each(data, "feedback", "untold", status.untold);
+}
+
 static void all_stats(const struct client *client, each_counter *each, void *data)
 {
 	const struct daemon *daemon = client->control->daemon;
@@ -277,11 +309,15 @@ static void all_stats(const struct client *client, each_counter *each, void *dat
 
 		snprintf(section, sizeof(section), "link %s", config->links[i].name);
 		each(data, section, "flows", sampler_link(daemon->sampler, i).flows);
+		each(data, section, "sending", load_sending(&daemon->load, i));
+		each(data, section, "known", feedback_link(daemon->feedback, i).known);
+		each(data, section, "rtt us", feedback_link(daemon->feedback, i).rtt_us);
 		if (rules.counted) {
 			each(data, section, "decided", rules.decided[i]);
 			each(data, section, "fallback", rules.fallback[i]);
 		}
 	}
+	feedback_stats(daemon->feedback, each, data);
 	if (queues.known) {
 		each(data, "kernel", "waiting", queues.waiting);
 		each(data, "kernel", "lost", queues.dropped);

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "nfq-balancer/control_private.h"
+#include "nfq-balancer/feedback.h"
 #include "nfq-balancer/human.h"
 #include "nfq-balancer/sampler.h"
 
@@ -24,6 +25,7 @@ struct report {
 	const struct config *config;
 	struct kernel_rules rules;
 	struct kernel_queues queues;
+	struct feedback_status feedback;
 	bool file_unchanged, differs;
 	uint64_t now; /* CLOCK_REALTIME, seconds */
 	unsigned up; /* links in state up */
@@ -93,6 +95,12 @@ static void look_at_daemon(struct report *report)
 		trouble(report, "values set at runtime differ from the file");
 }
 
+static void look_at_feedback(struct report *report)
+{
+	if (report->feedback.source == FEEDBACK_SAMPLES)
+		trouble(report, "feedback: %s: counts of sending flows lag behind", report->feedback.why);
+}
+
 static void look(struct report *report, const struct daemon *daemon)
 {
 	memset(report, 0, sizeof(*report));
@@ -100,12 +108,14 @@ static void look(struct report *report, const struct daemon *daemon)
 	report->config = policy_config(daemon->policy);
 	report->rules = daemon_kernel_rules(daemon);
 	report->queues = daemon_kernel_queues(daemon);
+	report->feedback = feedback_status(daemon->feedback);
 	report->file_unchanged = daemon_file_unchanged(daemon);
 	report->differs = overrides_differ(daemon);
 	report->now = (uint64_t)time(NULL);
 	look_at_links(report);
 	look_at_rules(report);
 	look_at_daemon(report);
+	look_at_feedback(report);
 	report->verdict = report->n_troubles ? "WARN" : "OK";
 	if (!(link_runtime_usable(&daemon->runtime, 4) | link_runtime_usable(&daemon->runtime, 6)))
 		report->verdict = "FAIL";
@@ -188,8 +198,9 @@ static void add_link(struct columns *columns, const struct report *report, unsig
 		snprintf(change, sizeof(change), "%s ago%s%s",
 			 human_age(report->now > status->changed ? report->now - status->changed : 0, age),
 			 status->why[0] ? ": " : "", status->why);
-	columns_add(columns, "%s\t%s\t%u\t%s\t%s\t%s\t%s\t%s\t%s", link->name, link_state_name(status->state),
-		    link_runtime_weight(&report->daemon->runtime, i), human_percent(sample.flows_5min, total, share),
+	columns_add(columns, "%s\t%s\t%u\t%u\t%s\t%s\t%s\t%s\t%s\t%s", link->name, link_state_name(status->state),
+		    link_runtime_weight(&report->daemon->runtime, i), load_sending(&report->daemon->load, i),
+		    human_percent(sample.flows_5min, total, share),
 		    human_bytes(sample.rx_bytes + sample.tx_bytes, bytes), human_tenths(sample.rate_tenths, rate), down,
 		    up, change);
 }
@@ -220,9 +231,10 @@ static void print_tail(struct client *client, const struct report *report)
 	else
 		reply(client, "decided %" PRIu64 " flows  fallback ?  ", decided);
 	if (report->queues.known)
-		reply(client, "lost %" PRIu64 "\n", report->queues.dropped);
+		reply(client, "lost %" PRIu64 "  ", report->queues.dropped);
 	else
-		reply(client, "lost ?\n");
+		reply(client, "lost ?  ");
+	reply(client, "feedback %s\n", feedback_source_name(report->feedback.source));
 }
 
 static void print_text(struct client *client, const struct report *report)
@@ -232,7 +244,7 @@ static void print_text(struct client *client, const struct report *report)
 	char *text;
 
 	print_head(client, report);
-	columns_add(columns, "LINK\tSTATE\tWEIGHT\tSHARE 5m\tBYTES\tNEW/s\tDOWN\tUP\tLAST CHANGE");
+	columns_add(columns, "LINK\tSTATE\tWEIGHT\tSENDING\tSHARE\tBYTES\tNEW/s\tDOWN\tUP\tCHANGE");
 	for (unsigned i = 0; i < report->config->n_links; i++)
 		add_link(columns, report, i, total);
 	text = columns_text(columns);
@@ -248,14 +260,16 @@ static json_t *link_object(const struct report *report, unsigned i)
 	const struct link_config *link = &report->config->links[i];
 	const struct link_status *status = &report->daemon->links.status[i];
 	struct sampler_link sample = sampler_link(report->daemon->sampler, i);
-	json_t *object = json_pack("{ss ss sI sI sI sI sI sI sI sI sI sI}", "link", link->name, "state",
-				   link_state_name(status->state), "weight",
-				   (json_int_t)link_runtime_weight(&report->daemon->runtime, i), "flows",
-				   (json_int_t)sample.flows, "flows_5min", (json_int_t)sample.flows_5min, "new_per_10s",
-				   (json_int_t)sample.rate_tenths, "rx_bytes", (json_int_t)sample.rx_bytes, "tx_bytes",
-				   (json_int_t)sample.tx_bytes, "down_bits", (json_int_t)sample.rx_bits, "up_bits",
-				   (json_int_t)sample.tx_bits, "download", (json_int_t)link->download, "upload",
-				   (json_int_t)link->upload);
+	json_t *object =
+		json_pack("{ss ss sI sI sI sI sI sI sI sI sI sI sI sI}", "link", link->name, "state",
+			  link_state_name(status->state), "weight",
+			  (json_int_t)link_runtime_weight(&report->daemon->runtime, i), "flows",
+			  (json_int_t)sample.flows, "flows_5min", (json_int_t)sample.flows_5min, "new_per_10s",
+			  (json_int_t)sample.rate_tenths, "rx_bytes", (json_int_t)sample.rx_bytes, "tx_bytes",
+			  (json_int_t)sample.tx_bytes, "down_bits", (json_int_t)sample.rx_bits, "up_bits",
+			  (json_int_t)sample.tx_bits, "download", (json_int_t)link->download, "upload",
+			  (json_int_t)link->upload, "sending", (json_int_t)load_sending(&report->daemon->load, i),
+			  "known", (json_int_t)feedback_link(report->daemon->feedback, i).known);
 
 	json_object_set_new(object, "changed",
 			    status->changed_once ? json_integer((json_int_t)status->changed) : json_null());
@@ -277,15 +291,18 @@ static json_t *report_object(const struct report *report)
 		json_array_append_new(links, link_object(report, i));
 	for (unsigned i = 0; i < report->n_troubles; i++)
 		json_array_append_new(troubles, json_string(report->trouble[i]));
-	return json_pack("{ss so si si s{sb sb ss} ss s{sI sb sb} so sI so so sI}", "status", report->verdict,
-			 "troubles", troubles, "links_up", (int)report->up, "links_total", (int)report->config->n_links,
-			 "rules", "active", report->rules.active, "same_policy", report->rules.same_policy, "backend",
-			 report->rules.backend, "commit", commit_name(report->daemon->commit), "policy", "loaded",
+	return json_pack("{ss so si si s{sb sb ss} ss s{sI sb sb} so sI so so sI s{ss ss sI sI}}", "status",
+			 report->verdict, "troubles", troubles, "links_up", (int)report->up, "links_total",
+			 (int)report->config->n_links, "rules", "active", report->rules.active, "same_policy",
+			 report->rules.same_policy, "backend", report->rules.backend, "commit",
+			 commit_name(report->daemon->commit), "policy", "loaded",
 			 (json_int_t)report->daemon->policy_loaded, "file_unchanged", report->file_unchanged,
 			 "differs_from_file", report->differs, "links", links, "decided", (json_int_t)decided,
 			 "fallback", report->rules.counted ? json_integer((json_int_t)fallback) : json_null(), "lost",
 			 report->queues.known ? json_integer((json_int_t)report->queues.dropped) : json_null(),
-			 "started", (json_int_t)report->daemon->started);
+			 "started", (json_int_t)report->daemon->started, "feedback", "source",
+			 feedback_source_name(report->feedback.source), "why", report->feedback.why, "cpu_permille",
+			 (json_int_t)report->feedback.cpu_permille, "delay_us", (json_int_t)report->feedback.delay_us);
 }
 
 void control_status(struct client *client, int argc, char **argv)

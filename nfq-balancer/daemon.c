@@ -17,6 +17,7 @@
 
 #include "conntrack/table.h"
 #include "nfq-balancer/daemon.h"
+#include "nfq-balancer/feedback.h"
 #include "nfq-balancer/log.h"
 #include "nfq-balancer/notify.h"
 #include "nfq-balancer/queue.h"
@@ -165,7 +166,8 @@ static void on_reload(evutil_socket_t signal_number, short what, void *data)
 	(void)signal_number;
 	(void)what;
 	if (!daemon_reload(data, &errors))
-		log_error("the running policy stays: %zu error%s in the configuration", errors.n, errors.n == 1 ? "" : "s");
+		log_error("the running policy stays: %zu error%s in the configuration", errors.n,
+			  errors.n == 1 ? "" : "s");
 	config_messages_free(&errors);
 }
 
@@ -251,6 +253,8 @@ bool daemon_init(struct daemon *daemon, struct config *config, char *error, size
 	atomic_store(&daemon->shared.snapshot, snapshot);
 	daemon->shared.runtime = &daemon->runtime;
 	daemon->shared.sticky = daemon->sticky;
+	daemon->shared.load = &daemon->load;
+	daemon->load.workers = running(daemon)->queues;
 	daemon->started = daemon->policy_loaded = (uint64_t)time(NULL);
 	if (getrandom(daemon->shared.hash_key, sizeof(daemon->shared.hash_key), 0) < 0) {
 		snprintf(error, size, "getrandom: %s", strerror(errno));
@@ -264,13 +268,15 @@ static bool choose_commit(struct daemon *daemon, int forced, char *error, size_t
 	int probed = queue_probe_conntrack(running(daemon)->queue_first);
 
 	if (probed < 0) {
-		snprintf(error, size, "this kernel has no nfnetlink_queue (CONFIG_NETFILTER_NETLINK_QUEUE), or refuses it: %s",
+		snprintf(error, size,
+			 "this kernel has no nfnetlink_queue (CONFIG_NETFILTER_NETLINK_QUEUE), or refuses it: %s",
 			 strerror(errno));
 		return false;
 	}
 	if (forced == COMMIT_VERDICT && !probed) {
-		snprintf(error, size, "--commit=verdict: this kernel ignores the conntrack mark in a verdict "
-				      "(CONFIG_NETFILTER_NETLINK_GLUE_CT)");
+		snprintf(error, size,
+			 "--commit=verdict: this kernel ignores the conntrack mark in a verdict "
+			 "(CONFIG_NETFILTER_NETLINK_GLUE_CT)");
 		return false;
 	}
 	daemon->commit = forced >= 0 ? (enum commit_path)forced : probed ? COMMIT_VERDICT : COMMIT_CHAIN;
@@ -283,11 +289,12 @@ static bool open_workers(struct daemon *daemon, char *error, size_t size)
 	const struct config *config = running(daemon);
 
 	for (unsigned i = 0; i < config->queues; i++) {
-		struct queue *queue = queue_open(config->queue_first + i, config->queue_length, config->fallback, error, size);
+		struct queue *queue =
+			queue_open(config->queue_first + i, config->queue_length, config->fallback, error, size);
 
 		if (!queue)
 			return false;
-		daemon->workers[i] = worker_new(queue, &daemon->shared);
+		daemon->workers[i] = worker_new(queue, i, &daemon->shared);
 		if (!daemon->workers[i]) {
 			snprintf(error, size, "out of memory");
 			return false;
@@ -320,21 +327,6 @@ static void learn_entry(const struct conntrack_entry *entry, void *data)
 		decide_learn(&decider, &entry->flow, &meta, id, monotonic_ms());
 }
 
-/* The kernel's connections tell which link each client uses: stickiness survives a restart */
-static void learn_from_kernel(struct daemon *daemon)
-{
-	const struct config *config = running(daemon);
-	uint32_t settled = config_mark_settled(config->mask);
-	struct conntrack_dump *dump = conntrack_dump_start(settled, settled, 0);
-	int more = dump ? 1 : -1;
-
-	while (more > 0)
-		more = conntrack_dump_read(dump, learn_entry, daemon);
-	if (more < 0)
-		log_warning("cannot read the kernel's connections, clients' last links are unknown: %s", strerror(errno));
-	conntrack_dump_free(dump);
-}
-
 bool daemon_start(struct daemon *daemon, char *error, size_t size)
 {
 	char values[256];
@@ -347,11 +339,13 @@ bool daemon_start(struct daemon *daemon, char *error, size_t size)
 	sampler_tick(daemon->sampler, monotonic_ms());
 	if (!overrides_load(daemon, values, sizeof(values)))
 		log_warning("runtime values are not taken over: %s", values);
-	learn_from_kernel(daemon);
-	if (!add_events(daemon)) {
+	daemon->feedback = feedback_new(daemon);
+	if (!daemon->feedback || !add_events(daemon)) {
 		snprintf(error, size, "cannot set up events: %s", strerror(errno));
 		return false;
 	}
+	/* the kernel's connections also tell which link each client uses: stickiness survives a restart */
+	feedback_start(daemon->feedback, learn_entry, daemon);
 	for (unsigned i = 0; i < daemon->n_workers; i++) {
 		int failed = worker_start(daemon->workers[i]);
 
@@ -369,7 +363,8 @@ void daemon_run(struct daemon *daemon)
 
 	log_info("ready: %zu links, %u queue%s from %u, commit by %s, rules %s", config->n_links, config->queues,
 		 config->queues == 1 ? "" : "s", config->queue_first,
-		 daemon->commit == COMMIT_VERDICT ? "verdict" : "chain", daemon->rules_active ? "in place" : "not in place");
+		 daemon->commit == COMMIT_VERDICT ? "verdict" : "chain",
+		 daemon->rules_active ? "in place" : "not in place");
 	notify_send("READY=1");
 	event_base_dispatch(daemon->base);
 	notify_send("STOPPING=1");
@@ -389,6 +384,7 @@ void daemon_free(struct daemon *daemon)
 		worker_free(daemon->workers[i]);
 	for (unsigned i = 0; i < daemon->n_events; i++)
 		event_free(daemon->events[i]);
+	feedback_free(daemon->feedback);
 	rtnl_close(daemon->rtnl);
 	if (daemon->queues_fd >= 0)
 		close(daemon->queues_fd);

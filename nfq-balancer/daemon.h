@@ -19,6 +19,7 @@
 struct control;
 struct rtnl;
 struct sampler;
+struct feedback;
 
 enum commit_path {
 	COMMIT_VERDICT, /* NFQA_CT: the verdict carries the conntrack mark */
@@ -29,6 +30,7 @@ struct daemon {
 	struct event_base *base;
 	struct policy *policy; /* the running one, also published to the workers */
 	struct link_runtime runtime;
+	struct load load; /* flows that are sending: written by workers and feedback */
 	struct links links;
 	struct sticky *sticky;
 	struct worker *workers[CONFIG_MAX_QUEUES];
@@ -47,6 +49,7 @@ struct daemon {
 	uint64_t policy_loaded; /* CLOCK_REALTIME, seconds */
 	unsigned reloads; /* successful ones since the start */
 	char *last_error; /* of the last failed reload, or NULL */
+	struct feedback *feedback; /* NULL before daemon_start() */
 	struct sampler *sampler; /* set by sampler_new(); NULL before */
 };
 

@@ -148,12 +148,13 @@ static uint64_t per_second(uint64_t amount, uint64_t ms)
 
 struct sampler_link sampler_link(const struct sampler *sampler, unsigned link)
 {
-	const struct snapshot *now, *bits, *rate, *old;
+	const struct snapshot *now, *last, *bits, *rate, *old;
 	struct sampler_link out = { 0 };
 
 	if (!sampler || sampler->short_ring.held == 0)
 		return out;
 	now = ring_at(&sampler->short_ring, 0);
+	last = ring_at(&sampler->short_ring, 1);
 	bits = ring_at(&sampler->short_ring, BITS_INTERVALS);
 	rate = ring_at(&sampler->short_ring, RATE_INTERVALS);
 	old = ring_at(&sampler->long_ring, LONG_KEPT - 1);
@@ -162,6 +163,7 @@ struct sampler_link sampler_link(const struct sampler *sampler, unsigned link)
 	out.rate_tenths = per_second(10 * (out.flows - rate->link[link].flows), now->ms - rate->ms);
 	out.rx_bits = per_second(8 * (now->link[link].rx - bits->link[link].rx), now->ms - bits->ms);
 	out.tx_bits = per_second(8 * (now->link[link].tx - bits->link[link].tx), now->ms - bits->ms);
+	out.rx_bits_now = per_second(8 * (now->link[link].rx - last->link[link].rx), now->ms - last->ms);
 	out.rx_bytes = now->link[link].rx;
 	out.tx_bytes = now->link[link].tx;
 	return out;

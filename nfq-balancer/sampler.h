@@ -17,6 +17,7 @@ struct sampler_link {
 	uint64_t flows_5min; /* of these, in the last five minutes */
 	uint64_t rate_tenths; /* new flows/s over the last ten seconds, in tenths */
 	uint64_t rx_bits, tx_bits; /* bit/s over the last five seconds */
+	uint64_t rx_bits_now; /* over the last second */
 	uint64_t rx_bytes, tx_bytes; /* through the interface since the start */
 };
 

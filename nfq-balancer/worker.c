@@ -10,6 +10,7 @@
  */
 #include <errno.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -33,11 +34,12 @@ struct worker {
 	uint64_t seen; /* number of the snapshot whose rules `counters.rules` counts */
 	struct worker_counters counters;
 	struct decision_ring ring;
+	struct steered_ring steered;
 };
 
 /* ---- life ---- */
 
-struct worker *worker_new(struct queue *queue, struct worker_shared *shared)
+struct worker *worker_new(struct queue *queue, unsigned index, struct worker_shared *shared)
 {
 	struct worker *worker = aligned_alloc(64, (sizeof(*worker) + 63) / 64 * 64);
 
@@ -45,11 +47,14 @@ struct worker *worker_new(struct queue *queue, struct worker_shared *shared)
 		queue_close(queue);
 		return NULL;
 	}
-	memset(worker, 0, sizeof(*worker));
+	/* large, but for the rings' slots, which are written before they are read */
+	memset(worker, 0, offsetof(struct worker, steered) + offsetof(struct steered_ring, slot));
 	worker->queue = queue;
 	worker->shared = shared;
 	worker->decider.runtime = shared->runtime;
 	worker->decider.sticky = shared->sticky;
+	worker->decider.load = shared->load;
+	worker->decider.worker = index;
 	memcpy(worker->decider.key, shared->hash_key, sizeof(worker->decider.key));
 	worker->decider.policy = atomic_load(&shared->snapshot)->policy;
 	worker->decider.sched = calloc(1, sizeof(*worker->decider.sched));
@@ -114,6 +119,14 @@ static void count_decision(struct worker_counters *counters, const struct decisi
 		count(&counters->links[decision->link]);
 }
 
+/* What decide() has counted as sending, for the control thread to follow. Before the verdict
+ * leaves: so the kernel's event of this flow always comes later. */
+static void tell_decision(struct worker *worker, const struct decision *decision)
+{
+	if (decision->action == DECISION_LINK && decision->reason != REASON_REPEAT)
+		steered_put(&worker->steered, decision->tuple, (unsigned)decision->link);
+}
+
 static void record_decision(struct worker *worker, uint64_t now_ns, const struct flow *flow,
 			    const struct flow_meta *meta, const struct decision *decision)
 {
@@ -167,6 +180,7 @@ static void decide_packet(struct worker *worker, const struct snapshot *snapshot
 	queue_accept(worker->queue, packet->id, decision.packet_mark != packet->mark, decision.packet_mark,
 		     verdict_attr(worker, snapshot, &decision));
 	count_decision(&worker->counters, &decision);
+	tell_decision(worker, &decision);
 	record_decision(worker, now_ns, &flow, &meta, &decision);
 }
 
@@ -250,6 +264,11 @@ bool worker_failed(const struct worker *worker)
 const struct decider *worker_decider(const struct worker *worker)
 {
 	return &worker->decider;
+}
+
+struct steered_ring *worker_steered(struct worker *worker)
+{
+	return &worker->steered;
 }
 
 const struct worker_counters *worker_counters(const struct worker *worker)

@@ -13,6 +13,7 @@
 #include <stdatomic.h>
 
 #include "conntrack/mark.h"
+#include "nfq-balancer/steered.h"
 #include "policy/decide.h"
 #include "policy/decode.h"
 
@@ -61,12 +62,14 @@ struct worker_shared {
 	struct snapshot *_Atomic snapshot; /* published by the control thread (RCU) */
 	const struct link_runtime *runtime;
 	struct sticky *sticky;
+	struct load *load;
 	uint64_t hash_key[2];
 	bool verdict_carries_ct; /* append NFQA_CT */
 };
 
-/* Takes `queue`, also on failure (NULL: out of memory). The thread starts with worker_start(). */
-struct worker *worker_new(struct queue *queue, struct worker_shared *shared);
+/* Worker `index` of all. Takes `queue`, also on failure (NULL: out of memory). The thread
+ * starts with worker_start(). */
+struct worker *worker_new(struct queue *queue, unsigned index, struct worker_shared *shared);
 /* 0, or an errno value */
 int worker_start(struct worker *worker);
 /* Orderly end: no new packets, decide those that wait, leave. Returns when the thread has ended. */
@@ -82,6 +85,8 @@ const struct decider *worker_decider(const struct worker *worker);
 /* Copy record `number` of this worker. False: not there yet, or overwritten. Any thread. */
 bool worker_record(const struct worker *worker, uint64_t number, struct decision_record *out);
 uint64_t worker_newest(const struct worker *worker);
+/* What it has steered; the control thread is the ring's one consumer */
+struct steered_ring *worker_steered(struct worker *worker);
 const struct worker_counters *worker_counters(const struct worker *worker);
 unsigned worker_queue(const struct worker *worker);
 

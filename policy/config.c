@@ -12,6 +12,9 @@
 static const char *const scheduler_names[] = {
 	[SCHED_WRR] = "wrr",
 	[SCHED_HASH] = "hash",
+	[SCHED_LEAST_LOAD] = "least-load",
+	[SCHED_SPILLOVER] = "spillover",
+	[SCHED_LATENCY] = "latency",
 };
 _Static_assert(sizeof(scheduler_names) / sizeof(scheduler_names[0]) == SCHEDULERS, "a name for each scheduler");
 

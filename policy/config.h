@@ -74,6 +74,9 @@ struct link_config {
 enum scheduler {
 	SCHED_WRR,
 	SCHED_HASH,
+	SCHED_LEAST_LOAD,
+	SCHED_SPILLOVER,
+	SCHED_LATENCY,
 	SCHEDULERS
 };
 
@@ -90,6 +93,8 @@ struct group_config {
 	uint32_t sticky_timeout; /* seconds */
 	uint64_t links; /* bit i: links[i] is a member */
 	uint8_t tier[CONFIG_MAX_LINKS]; /* by link index; 1 is used first */
+	uint8_t rank[CONFIG_MAX_LINKS]; /* by link index: place in the group's list; spillover fills low ones first */
+	unsigned spill_at; /* percent of its capacity from which on a link counts as loaded */
 	unsigned n_tiers; /* highest tier in use */
 	unsigned slot; /* 0..CONFIG_MAX_GROUPS-1; kept by name over reloads (config_inherit()) */
 	unsigned line;
@@ -183,6 +188,8 @@ struct config {
 	uint32_t sticky_entries; /* bound of the sticky table */
 	bool fallback; /* false: new flows wait for the daemon or are dropped */
 	bool local; /* steer the router's own connections */
+	bool feedback; /* follow the kernel's connections, to know which flows are sending */
+	unsigned feedback_budget; /* percent of one processor that this may take */
 	bool offload; /* settled flows take the kernel's flowtable, past the hooks */
 	enum ip_forward ip_forward;
 	unsigned rule_preference; /* first of the ip rule preferences used */

@@ -5,6 +5,7 @@
 #include "policy/config_parse.h"
 
 #define MAX_TIER 16
+#define DEFAULT_SPILL_AT 80
 #define DEFAULT_STICKY_TIMEOUT 600
 #define MAX_STICKY_TIMEOUT (30 * 86400)
 
@@ -22,6 +23,7 @@ static void parse_tier(struct parse *parse, cfg_t *section, struct group_config 
 		} else {
 			group->links |= UINT64_C(1) << link;
 			group->tier[link] = (uint8_t)tier;
+			group->rank[link] = (uint8_t)i;
 			if (tier > group->n_tiers)
 				group->n_tiers = tier;
 		}
@@ -68,7 +70,8 @@ static void parse_group(struct parse *parse, cfg_t *section, struct group_config
 		schedulers[i] = scheduler_name((enum scheduler)i);
 	for (unsigned i = 0; i <= STICKY_SOURCE_DESTINATION; i++)
 		stickies[i] = sticky_name((enum sticky_kind)i);
-	group->scheduler = get_word(parse, section, "scheduler", SCHED_WRR, schedulers, SCHEDULERS);
+	group->scheduler = get_word(parse, section, "scheduler", SCHED_LEAST_LOAD, schedulers, SCHEDULERS);
+	group->spill_at = get_number(parse, section, "spill-at", DEFAULT_SPILL_AT, 1, 100);
 	group->sticky =
 		get_word(parse, section, "sticky", STICKY_SOURCE_DESTINATION, stickies, STICKY_SOURCE_DESTINATION + 1);
 	group->sticky_timeout =

@@ -27,6 +27,11 @@ static void print_top(FILE *out, const struct config *config)
 	fprintf(out, "%-16s%s\n", "local",
 		config->local ? "yes: the router's own connections are steered too"
 			      : "no: the router's own connections are left alone");
+	if (config->feedback)
+		fprintf(out, "%-16syes: which flows are sending is followed, within %u %% of a processor\n", "feedback",
+			config->feedback_budget);
+	else
+		fprintf(out, "%-16sno: which flows are sending is not followed\n", "feedback");
 	fprintf(out, "%-16s%s\n", "offload",
 		config->offload ? "yes: established connections take the kernel's flowtable"
 				: "no: every packet passes the hooks");
@@ -130,6 +135,24 @@ static void print_fallback(FILE *out, const struct config *config)
 				100.0 * config->links[i].fallback_weight / (double)sum);
 }
 
+/* What spillover and latency go by */
+static void print_threshold(FILE *out, const struct config *config, const struct group_config *group)
+{
+	if (group->scheduler == SCHED_SPILLOVER || group->scheduler == SCHED_LATENCY)
+		fprintf(out, "  a link is loaded from %u %% of its capacity on\n", group->spill_at);
+	if (group->scheduler != SCHED_SPILLOVER)
+		return;
+	fputs("  filled in this order:", out);
+	for (unsigned tier = 1; tier <= group->n_tiers; tier++) {
+		for (unsigned rank = 0; rank < config->n_links; rank++) {
+			for (size_t i = 0; i < config->n_links; i++)
+				if (group->tier[i] == tier && group->rank[i] == rank)
+					fprintf(out, " %s", config->links[i].name);
+		}
+	}
+	fputc('\n', out);
+}
+
 static void print_group(FILE *out, const struct config *config, const struct group_config *group)
 {
 	fprintf(out, "\ngroup %s: scheduler %s, sticky %s", group->name, scheduler_name(group->scheduler),
@@ -137,6 +160,7 @@ static void print_group(FILE *out, const struct config *config, const struct gro
 	if (group->sticky != STICKY_NONE)
 		fprintf(out, " for %" PRIu32 " s", group->sticky_timeout);
 	fputc('\n', out);
+	print_threshold(out, config, group);
 	for (unsigned tier = 1; tier <= group->n_tiers; tier++) {
 		const char *separator = "";
 

@@ -11,6 +11,7 @@
  *   queue FIRST COUNT LENGTH
  *   fallback yes|no
  *   local yes|no
+ *   feedback yes|no
  *   offload yes|no
  *   ip-forward set|keep
  *   source-limit N                  0: none
@@ -73,6 +74,7 @@ static void print_rule_input(FILE *out, const struct config *config, bool weight
 	fprintf(out, "queue %u %u %" PRIu32 "\n", config->queue_first, config->queues, config->queue_length);
 	fprintf(out, "fallback %s\n", config->fallback ? "yes" : "no");
 	fprintf(out, "local %s\n", config->local ? "yes" : "no");
+	fprintf(out, "feedback %s\n", config->feedback ? "yes" : "no");
 	fprintf(out, "offload %s\n", config->offload ? "yes" : "no");
 	fprintf(out, "ip-forward %s\n", config->ip_forward == IP_FORWARD_SET ? "set" : "keep");
 	fprintf(out, "source-limit %" PRIu32 "\n", config->source_limit);

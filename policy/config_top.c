@@ -178,6 +178,8 @@ void parse_top(struct parse *parse, cfg_t *root)
 	config->sticky_entries = get_number(parse, root, "sticky-entries", 65536, 64, 1u << 24);
 	config->fallback = get_bool(parse, root, "fallback", true);
 	config->local = get_bool(parse, root, "local", false);
+	config->feedback = get_bool(parse, root, "feedback", true);
+	config->feedback_budget = get_number(parse, root, "feedback-budget", 20, 1, 100);
 	config->offload = get_bool(parse, root, "offload", false);
 	config->ip_forward = get_word(parse, root, "ip-forward", IP_FORWARD_SET, ip_forward_words, 2);
 	config->rule_preference = get_number(parse, root, "rule-preference", 10000, 1, MAX_PREFERENCE);

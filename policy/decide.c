@@ -114,6 +114,7 @@ static struct decision decide_pinned(const struct question *q, unsigned rule)
 		.slot = SCHED_SLOT_ANY,
 		.candidates = usable_links(q),
 		.runtime = q->decider->runtime,
+		.load = q->decider->load,
 	};
 
 	if (others.candidates & UINT64_C(1) << config->target)
@@ -162,6 +163,8 @@ static unsigned schedule_group(const struct question *q, const struct group_conf
 		.slot = group->slot,
 		.candidates = links,
 		.runtime = q->decider->runtime,
+		.load = q->decider->load,
+		.group = group,
 	};
 
 	/* without the slot: the same client takes the same link in every group that has it */
@@ -308,7 +311,11 @@ struct decision decide(struct decider *decider, const struct flow *flow, const s
 	if (decide_repeat(&q, tuple, &decision))
 		return decision;
 	decision = decide_by_rule(&q);
+	decision.tuple = tuple;
 	remember(&q, tuple, &decision);
+	/* counted at once, so that the next decision of this burst sees it */
+	if (decision.action == DECISION_LINK && decider->load)
+		load_add(&decider->load->steered[decider->worker], (unsigned)decision.link, 1);
 	return decision;
 }
 

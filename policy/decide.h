@@ -22,6 +22,8 @@ struct decider {
 	struct sticky *sticky;
 	struct sched_state *sched;
 	struct recent *recent;
+	struct load *load; /* NULL: nobody counts */
+	unsigned worker; /* which of load->steered is this worker's */
 	uint64_t key[2]; /* of every hash; random per process, fixed in tests. Same for all workers */
 };
 
@@ -53,6 +55,7 @@ struct decision {
 	int16_t link; /* index into config.links, or -1 */
 	uint32_t packet_mark; /* all 32 bits of the packet mark for the verdict; foreign bits kept */
 	uint32_t ct_mark; /* masked bits for the conntrack mark (link bits, settled); 0: leave it */
+	uint64_t tuple; /* flow_hash_tuple() of the flow: how feedback knows it again */
 };
 
 /* Decide a new flow and account for it. `now` in ms, monotonic. */

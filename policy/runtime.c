@@ -4,6 +4,19 @@
  */
 #include "policy/runtime.h"
 
+#define CAPACITY_UNIT 10000 /* bit/s */
+
+void link_runtime_set_capacities(struct link_runtime *runtime, const struct config *config)
+{
+	for (size_t i = 0; i < config->n_links; i++) {
+		const struct link_config *link = &config->links[i];
+		const uint64_t units = (link->download ? link->download : link->upload) / CAPACITY_UNIT;
+
+		atomic_store_explicit(&runtime->capacity[i], units > UINT32_MAX ? UINT32_MAX : (uint32_t)units,
+				      memory_order_relaxed);
+	}
+}
+
 void link_runtime_init(struct link_runtime *runtime, const struct config *config)
 {
 	uint64_t usable = 0;
@@ -19,6 +32,7 @@ void link_runtime_init(struct link_runtime *runtime, const struct config *config
 		atomic_store_explicit(&runtime->scheduler[group->slot], (uint8_t)group->scheduler,
 				      memory_order_relaxed);
 	}
+	link_runtime_set_capacities(runtime, config);
 	link_runtime_set_usable(runtime, 4, usable);
 	link_runtime_set_usable(runtime, 6, usable);
 }

@@ -18,11 +18,19 @@ struct link_runtime {
 	_Alignas(64) _Atomic uint64_t usable[2]; /* IPv4, IPv6; bit i: links[i] takes new flows of that family */
 	uint32_t id[CONFIG_MAX_LINKS]; /* of links[i]; never changes: hashing must not depend on the order of links */
 	_Atomic uint32_t weight[CONFIG_MAX_LINKS];
+	_Atomic uint32_t capacity[CONFIG_MAX_LINKS]; /* 10 kbit/s, download before upload; 0: not stated */
 	_Atomic uint8_t scheduler[CONFIG_MAX_GROUPS]; /* enum scheduler, by group slot */
+	/* measured; 0: not known */
+	_Atomic uint32_t rtt_us[CONFIG_MAX_LINKS]; /* round trip of TCP handshakes */
+	_Atomic uint64_t bits_down[CONFIG_MAX_LINKS]; /* bit/s that arrive, over the last seconds */
+	_Atomic uint32_t sending[CONFIG_MAX_LINKS]; /* load_sending() when bits_down was written */
 };
 
 /* Weights and schedulers from the configuration, every link usable */
 void link_runtime_init(struct link_runtime *runtime, const struct config *config);
+
+/* Capacities as this configuration states them: at the start and after each reload */
+void link_runtime_set_capacities(struct link_runtime *runtime, const struct config *config);
 
 static inline uint64_t link_runtime_usable(const struct link_runtime *runtime, int family)
 {
@@ -37,6 +45,11 @@ static inline void link_runtime_set_usable(struct link_runtime *runtime, int fam
 static inline uint32_t link_runtime_weight(const struct link_runtime *runtime, unsigned link)
 {
 	return atomic_load_explicit(&runtime->weight[link], memory_order_relaxed);
+}
+
+static inline uint32_t link_runtime_capacity(const struct link_runtime *runtime, unsigned link)
+{
+	return atomic_load_explicit(&runtime->capacity[link], memory_order_relaxed);
 }
 
 static inline enum scheduler link_runtime_scheduler(const struct link_runtime *runtime, unsigned slot)

@@ -9,6 +9,9 @@
 static const struct sched_ops *const schedulers[] = {
 	[SCHED_WRR] = &sched_wrr_ops,
 	[SCHED_HASH] = &sched_hash_ops,
+	[SCHED_LEAST_LOAD] = &sched_least_load_ops,
+	[SCHED_SPILLOVER] = &sched_spillover_ops,
+	[SCHED_LATENCY] = &sched_latency_ops,
 };
 
 static_assert(sizeof(schedulers) / sizeof(*schedulers) == SCHEDULERS, "every scheduler has its functions");

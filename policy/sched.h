@@ -12,12 +12,20 @@
  *   hash  weighted rendezvous hashing (Thaler & Ravishankar 1998; weights after
  *         Schindelhauer & Schomaker 2005): smallest -ln(h)/weight wins, in integers.
  *         Only flows of a changed link move.
+ *   least-load  fewest flows sending now, counting the new one, per unit of capacity
+ *         (join the shortest queue); what the age of the counts cannot tell apart is a
+ *         tie, broken by wrr over the capacities.
+ *   spillover  the first link, in the group's own order, whose traffic is below a
+ *         share of its capacity; when there is none, least-load.
+ *   latency  among the links below that share, the lowest measured round trip of
+ *         handshakes; what differs by less than a tenth goes by least-load.
  */
 #ifndef POLICY_SCHED_H
 #define POLICY_SCHED_H
 
 #include "policy/config.h"
 #include "policy/flow.h"
+#include "policy/load.h"
 #include "policy/runtime.h"
 
 /* What wrr remembers of one link in one group */
@@ -26,9 +34,16 @@ struct sched_wrr {
 	uint32_t weight; /* at its last turn: a change shows */
 };
 
+/* What latency remembers of one group */
+struct sched_latency {
+	uint64_t tried; /* bit i: links[i] was given a flow to be measured by */
+	uint32_t turns;
+};
+
 struct sched_state {
 	/* by group slot and link index; the last row serves links without a group (if-down = other) */
 	struct sched_wrr wrr[CONFIG_MAX_GROUPS + 1][CONFIG_MAX_LINKS];
+	struct sched_latency latency[CONFIG_MAX_GROUPS + 1];
 };
 
 #define SCHED_SLOT_ANY CONFIG_MAX_GROUPS
@@ -37,6 +52,8 @@ struct sched_input {
 	unsigned slot; /* group slot, or SCHED_SLOT_ANY */
 	uint64_t candidates; /* bit i: links[i]; not 0 */
 	const struct link_runtime *runtime;
+	const struct load *load; /* flows sending now: least-load, spillover, latency */
+	const struct group_config *group; /* its order and threshold: spillover, latency */
 	uint64_t hash; /* of what the group sticks to (source, or source and destination) */
 };
 

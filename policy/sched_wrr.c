@@ -24,16 +24,14 @@ struct wrr_turn {
 	int64_t bound; /* of a credit: INT64_MAX, or sum after a change of weight */
 };
 
-static struct wrr_turn turn_begin(const struct sched_wrr *row, const struct sched_input *input,
-				  uint32_t weights[CONFIG_MAX_LINKS])
+static struct wrr_turn turn_begin(const struct sched_wrr *row, uint64_t candidates, const uint32_t *weights)
 {
 	struct wrr_turn turn = { .sum = 0, .bound = INT64_MAX };
 	bool changed = false;
 
-	for (uint64_t links = input->candidates; links; links &= links - 1) {
+	for (uint64_t links = candidates; links; links &= links - 1) {
 		const unsigned i = sched_lowest(links);
 
-		weights[i] = link_runtime_weight(input->runtime, i);
 		turn.sum += weights[i];
 		changed |= row[i].weight != weights[i];
 	}
@@ -42,15 +40,12 @@ static struct wrr_turn turn_begin(const struct sched_wrr *row, const struct sche
 	return turn;
 }
 
-static unsigned wrr_peek(const struct sched_state *state, const struct sched_input *input,
-			 int64_t scores[CONFIG_MAX_LINKS])
+unsigned sched_wrr_look(const struct sched_wrr *row, uint64_t candidates, const uint32_t *weights, int64_t *scores)
 {
-	const struct sched_wrr *row = state->wrr[input->slot];
-	uint32_t weights[CONFIG_MAX_LINKS];
-	const struct wrr_turn turn = turn_begin(row, input, weights);
-	unsigned best = sched_lowest(input->candidates);
+	const struct wrr_turn turn = turn_begin(row, candidates, weights);
+	unsigned best = sched_lowest(candidates);
 
-	for (uint64_t links = input->candidates; links; links &= links - 1) {
+	for (uint64_t links = candidates; links; links &= links - 1) {
 		const unsigned i = sched_lowest(links);
 
 		scores[i] = clamp(row[i].credit, turn.bound) + weights[i];
@@ -60,17 +55,15 @@ static unsigned wrr_peek(const struct sched_state *state, const struct sched_inp
 	return best;
 }
 
-static unsigned wrr_pick(struct sched_state *state, const struct sched_input *input)
+unsigned sched_wrr_take(struct sched_wrr *row, uint64_t candidates, const uint32_t *weights)
 {
-	struct sched_wrr *row = state->wrr[input->slot];
-	uint32_t weights[CONFIG_MAX_LINKS];
-	unsigned best = sched_lowest(input->candidates);
+	unsigned best = sched_lowest(candidates);
 	struct wrr_turn turn;
 
-	if (!(input->candidates & (input->candidates - 1)))
+	if (!(candidates & (candidates - 1)))
 		return best;
-	turn = turn_begin(row, input, weights);
-	for (uint64_t links = input->candidates; links; links &= links - 1) {
+	turn = turn_begin(row, candidates, weights);
+	for (uint64_t links = candidates; links; links &= links - 1) {
 		const unsigned i = sched_lowest(links);
 
 		row[i].credit = clamp(row[i].credit, turn.bound) + weights[i];
@@ -80,6 +73,32 @@ static unsigned wrr_pick(struct sched_state *state, const struct sched_input *in
 	}
 	row[best].credit -= turn.sum;
 	return best;
+}
+
+static void read_weights(const struct sched_input *input, uint32_t *weights)
+{
+	for (uint64_t links = input->candidates; links; links &= links - 1) {
+		const unsigned i = sched_lowest(links);
+
+		weights[i] = link_runtime_weight(input->runtime, i);
+	}
+}
+
+static unsigned wrr_peek(const struct sched_state *state, const struct sched_input *input,
+			 int64_t scores[CONFIG_MAX_LINKS])
+{
+	uint32_t weights[CONFIG_MAX_LINKS];
+
+	read_weights(input, weights);
+	return sched_wrr_look(state->wrr[input->slot], input->candidates, weights, scores);
+}
+
+static unsigned wrr_pick(struct sched_state *state, const struct sched_input *input)
+{
+	uint32_t weights[CONFIG_MAX_LINKS];
+
+	read_weights(input, weights);
+	return sched_wrr_take(state->wrr[input->slot], input->candidates, weights);
 }
 
 const struct sched_ops sched_wrr_ops = { .pick = wrr_pick, .peek = wrr_peek };

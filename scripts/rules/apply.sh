@@ -83,7 +83,7 @@ state_begin() {
 
 # To the kernel. False at the first failure; each thing done is in the state by then.
 bring_up() {
-	sysctls_set && groups_set && names_set && network_add && ruleset_apply
+	sysctls_set && groups_set && names_set && network_add && ruleset_apply && watch_connections
 }
 
 # Undo what the state lists. Goes on after an error: the more is put back the better.

@@ -75,8 +75,14 @@ nft_limit() {
 	emit "		update @sources6 { ip6 saddr limit rate over $source_limit/second burst $source_limit packets } jump excess"
 }
 
+# The kernel builds only these events of a new connection: what feedback needs
+nft_events() {
+	[ "$feedback" != yes ] || emit "		ct state new ct event set new,destroy,reply,protoinfo"
+}
+
 nft_from_lan() {
 	emit "	chain from_lan {"
+	nft_events
 	[ -z "$helpers" ] || emit "		ct state new jump assign_helper"
 	emit "		ct mark & $mask != { 0, $waiting } goto known"
 	nft_exceptions
@@ -116,6 +122,7 @@ nft_from_link() {
 	for interface in $interfaces; do
 		number=$((number + 1))
 		emit "	chain from_link_$number {"
+		nft_events
 		[ -z "$helpers" ] || emit "		ct state new jump assign_helper"
 		emit "		ct state != new return"
 		nft_arrivals "$interface"
@@ -288,6 +295,7 @@ nft_fallback() {
 nft_own() {
 	emit "	chain own {"
 	emit "		type filter hook output priority -152; policy accept;"
+	nft_events
 	[ -z "$helpers" ] || emit "		ct state new jump assign_helper"
 	emit "		ct mark & $mask != { 0, $waiting } return"
 	emit "		meta mark & $mask != 0 goto own_marked"

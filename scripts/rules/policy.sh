@@ -73,6 +73,7 @@ policy_parse() {
 		queue) queue_first=$1 queue_last=$(($1 + $2 - 1)) ;;
 		fallback) fallback=$1 ;;
 		local) local_traffic=$1 ;;
+		feedback) feedback=$1 ;;
 		offload) offload=$1 ;;
 		ip-forward) ip_forward=$1 ;;
 		source-limit) source_limit=$1 ;;

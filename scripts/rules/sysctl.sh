@@ -74,6 +74,16 @@ loosen_filters() {
 	done
 }
 
+# What the daemon's feedback reads: events (1: also for connections that nobody listened
+# to when they began), packets and times of each connection. After the rules, which make
+# the kernel load what these belong to.
+watch_connections() {
+	[ "$feedback" = yes ] || return 0
+	for setting in acct timestamp events; do
+		sysctl_set "net/netfilter/nf_conntrack_$setting" 1 || return 1
+	done
+}
+
 sysctls_set() {
 	if [ "$ip_forward" = set ]; then
 		[ "$have4" = 0 ] || forwarding_on 4 net/ipv4/ip_forward || return 1

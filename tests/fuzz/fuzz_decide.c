@@ -170,11 +170,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	static struct policy *policy; /* made once: compiling takes longer than deciding */
 	static struct link_runtime runtime;
 	static struct sched_state sched;
+	static struct load load;
 	struct decider decider = {
 		.runtime = &runtime,
 		.sticky = sticky_new(64),
 		.sched = &sched,
 		.recent = recent_new(6),
+		.load = &load,
 	};
 	uint64_t now = 1000;
 
@@ -183,6 +185,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 		policy = make_policy();
 	decider.policy = policy;
 	memset(&sched, 0, sizeof(sched));
+	memset(&load, 0, sizeof(load));
+	load.workers = 1;
 	link_runtime_init(&runtime, policy_config(policy));
 	while (len >= sizeof(struct record)) {
 		struct record record;

@@ -7,6 +7,7 @@ error follow. After a wanted change: GOLDEN_UPDATE=1 python3 -m pytest tests/gol
 then read the difference.
 """
 
+import json
 import os
 import pathlib
 import shlex
@@ -108,3 +109,47 @@ def test_hash_moves_only_what_must_move():
     assert any(d["link"] == "delta" for d in before)
     for old, new in zip(before, after):
         assert old["link"] == new["link"] or old["link"] == "delta"
+
+
+def simulation(*arguments):
+    run = replay("--simulate", "resample", "--draw", "2000", "--json", *arguments, "conf/simulate.conf", "../pcaps/web.pcap")
+    assert run.returncode == 0, run.stderr
+    return json.loads(run.stdout)
+
+
+def test_simulation_is_its_seeds():
+    fifth, sixth, both = simulation("--seed", "5"), simulation("--seed", "6"), simulation("--seed", "5", "--seeds", "2")
+    assert fifth["flows"] == 2000
+    for name, values in both["schedulers"].items():
+        assert sum(values["flows"].values()) == 2000, name
+        parts = fifth["schedulers"][name]["mean"], sixth["schedulers"][name]["mean"]
+        assert parts[0] != parts[1], "another seed, other arrivals"
+        assert abs(values["mean"] - sum(parts) / 2) < 1e-5, "the mean of its seeds"
+        assert 1 <= values["p50"] <= values["p95"] <= values["p99"], name
+
+
+def test_simulated_load_and_delay_count():
+    light, heavy = (simulation("--load", str(load))["schedulers"]["pooled"]["mean"] for load in (20, 90))
+    assert light < heavy
+    none, late = (simulation("--event-delay", str(ms))["schedulers"] for ms in (0, 60000))
+    assert none["least-load"] == none["perfect"]
+    assert late["perfect"] == none["perfect"]
+    assert late["least-load"] != none["least-load"]
+
+
+def test_series_of_seconds(tmp_path):
+    path = tmp_path / "series"
+    result = simulation("--series", path)
+    assert result == simulation(), "looking changes nothing"
+    lines = [line.split("\t") for line in path.read_text().splitlines()]
+    assert lines.pop(0) == ["scheduler", "second", "link", "bits", "flows"]
+    assert {line[0] for line in lines} == set(result["schedulers"])
+    for scheduler, _, link, bits, _ in lines:
+        capacity = {"alfa": 30000, "bravo": 10000}[link]
+        assert 0 <= int(bits) <= capacity or scheduler == "pooled"
+
+
+def test_hidden_ends_cost():
+    plain, idle = simulation(), simulation("--idle-share", "50", "--idle-time", "60000")
+    assert idle["schedulers"]["perfect"] == plain["schedulers"]["perfect"]
+    assert idle["schedulers"]["least-load"] != plain["schedulers"]["least-load"]

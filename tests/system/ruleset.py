@@ -17,6 +17,7 @@ mask 0xff00 8 0x8000 0x8000 0xff00 0xfe00
 queue 0 1 1024
 fallback yes
 local no
+feedback yes
 ip-forward set
 source-limit 10
 preference 10000

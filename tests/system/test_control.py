@@ -50,12 +50,12 @@ def test_status_screen(balancer):
     reply = balancer.control("status")
     assert re.fullmatch(r"OK  2 of 2 links up   rules \S+, active   commit (verdict|chain)   "
                         r"policy \d\d:\d\d, file unchanged", reply[0])
-    assert reply[1].split() == ["LINK", "STATE", "WEIGHT", "SHARE", "5m", "BYTES", "NEW/s", "DOWN", "UP",
-                                "LAST", "CHANGE"]
-    assert re.match(r"link1 +up +2 +6[78] % ", reply[2])  # 26 or 27 of 40
+    assert reply[1].split() == ["LINK", "STATE", "WEIGHT", "SENDING", "SHARE", "BYTES", "NEW/s", "DOWN", "UP",
+                                "CHANGE"]
+    assert re.match(r"link1 +up +2 +\d+ +6[78] % ", reply[2])  # 26 or 27 of 40
     assert re.search(r" \S+/20M +\S+/2M ", reply[2])
     assert re.search(r" \S+/- +\S+/- ", reply[3])
-    assert re.fullmatch(r"decided (100 %|\d+ flows)  fallback (0 %|\?)  lost 0", reply[4])
+    assert re.fullmatch(r"decided (100 %|\d+ flows)  fallback (0 %|\?)  lost 0  feedback events", reply[4])
     assert reply[5:] == ["ok"]
     assert all(len(line) <= 80 for line in reply[1:])
 
@@ -78,10 +78,12 @@ def test_no_words_is_status(world):
 def test_show_links(balancer):
     reply = balancer.control("show links")
     assert reply[0].split()[:4] == ["LINK", "ID", "INTERFACE", "STATE"]
-    assert reply[1].split() == ["link1", "1", "wan1", "up", "auto", "2", "20M/2M", "101", "0x8100", "198.51.100.1",
-                                "off"]
+    row = reply[1].split()
+    assert row[:6] == ["link1", "1", "wan1", "up", "auto", "2"]
+    assert row[8:] == ["20M/2M", "101", "0x8100", "198.51.100.1", "off"]
     link = ask_json(balancer, "show links")[0]["links"][1]
     assert link["link"] == "link2" and link["weight"] == link["file_weight"] == 1
+    assert row[7] == str(ask_json(balancer, "show links")[0]["links"][0]["known"])
     assert link["mark"] == 0x8200 and link["mask"] == 0xff00 and link["carrier"] is True
 
 

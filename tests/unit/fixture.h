@@ -148,6 +148,7 @@ static const struct flow_meta fixture_waiting = { .mark = FIXTURE_WAITING };
 
 struct fixture {
 	struct link_runtime runtime;
+	struct load load;
 	struct decider decider;
 };
 
@@ -160,6 +161,8 @@ static inline struct fixture *fixture_new(struct config *config)
 	link_runtime_init(&fixture->runtime, config);
 	fixture->decider.policy = policy_compile(config);
 	fixture->decider.runtime = &fixture->runtime;
+	fixture->load.workers = 1;
+	fixture->decider.load = &fixture->load;
 	fixture->decider.sticky = sticky_new(4096);
 	fixture->decider.sched = fixture_zeroed(1, sizeof(*fixture->decider.sched));
 	fixture->decider.recent = recent_new(10);

@@ -120,7 +120,7 @@ static void defaults(void **state)
 	assert_int_equal(link->nat6.kind, NAT_NONE);
 	assert_int_equal(link->download, 0);
 	assert_false(link->has_address);
-	assert_int_equal(config->groups[0].scheduler, SCHED_WRR);
+	assert_int_equal(config->groups[0].scheduler, SCHED_LEAST_LOAD);
 	assert_int_equal(config->groups[0].sticky, STICKY_SOURCE_DESTINATION);
 	assert_int_equal(config->groups[0].sticky_timeout, 600);
 	config_free(config);
@@ -230,9 +230,25 @@ static void tiers(void **state)
 	assert_int_equal(group->scheduler, SCHED_HASH);
 	assert_int_equal(group->sticky, STICKY_SOURCE);
 	assert_int_equal(group->sticky_timeout, 7200);
+	assert_int_equal(group->spill_at, 80);
 	/* the fallback knows no tiers: the lower one has no share */
 	assert_int_equal(config->links[0].fallback_weight, 1);
 	assert_int_equal(config->links[2].fallback_weight, 0);
+	config_free(config);
+}
+
+/* spillover goes by the order of the list, not of the ids */
+static void spillover(void **state)
+{
+	struct config *config =
+		load_text(LAN LINK_A LINK_B "group \"all\" { links = { \"b\", \"a\" } scheduler = spillover "
+					    "spill-at = 65 }\n" REST);
+
+	(void)state;
+	assert_int_equal(config->groups[0].scheduler, SCHED_SPILLOVER);
+	assert_int_equal(config->groups[0].spill_at, 65);
+	assert_int_equal(config->groups[0].rank[0], 1);
+	assert_int_equal(config->groups[0].rank[1], 0);
 	config_free(config);
 }
 
@@ -307,11 +323,17 @@ static void service_names(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(office_links),	   cmocka_unit_test(office_rules),
-		cmocka_unit_test(defaults),	   cmocka_unit_test(top_keys),
-		cmocka_unit_test(capacities),	   cmocka_unit_test(links_of_both_families),
-		cmocka_unit_test(tiers),	   cmocka_unit_test(fallback_weights),
-		cmocka_unit_test(rule_conditions), cmocka_unit_test(service_names),
+		cmocka_unit_test(office_links),
+		cmocka_unit_test(office_rules),
+		cmocka_unit_test(defaults),
+		cmocka_unit_test(top_keys),
+		cmocka_unit_test(capacities),
+		cmocka_unit_test(links_of_both_families),
+		cmocka_unit_test(tiers),
+		cmocka_unit_test(spillover),
+		cmocka_unit_test(fallback_weights),
+		cmocka_unit_test(rule_conditions),
+		cmocka_unit_test(service_names),
 	};
 
 	return cmocka_run_group_tests(tests, directory_enter, directory_leave);

@@ -35,6 +35,7 @@ static void records(void **state)
 		 "queue 8 2 4096\n"
 		 "fallback yes\n"
 		 "local yes\n"
+		 "feedback yes\n"
 		 "offload yes\n"
 		 "ip-forward keep\n"
 		 "source-limit 5000\n"
@@ -81,6 +82,7 @@ static void checksum(void **state)
 		TOP("queue-length = 1"),
 		TOP("fallback = no"),
 		TOP("local = yes"),
+		TOP("feedback = no"),
 		TOP("offload = yes"),
 		TOP("ip-forward = keep"),
 		TOP("source-limit = 1"),
@@ -153,7 +155,7 @@ static void for_people(void **state)
 		"  IPv6 prefixes: 2001:db8:1::/48, 2001:db8:2::/56\n",
 		"  IPv4: no gateway, point to point, source address becomes 198.51.100.7\n",
 		"  IPv4: not carried\n",
-		"\ngroup all: scheduler wrr, sticky none\n",
+		"\ngroup all: scheduler least-load, sticky none\n",
 		"  tier 1: b (weight 1), a (weight 3)\n",
 		"  tier 3, when no link of the tiers above is usable: c (weight 1)\n",
 		"  rest            everything -> group all\n",
@@ -173,6 +175,34 @@ static void for_people(void **state)
 	config_free(config);
 }
 
+static void spillover_for_people(void **state)
+{
+	char *rich_spillover = strdup(rich), *at, *text;
+	struct config *config;
+
+	(void)state;
+	assert_non_null(rich_spillover);
+	at = strstr(rich_spillover, "sticky = none }");
+	assert_non_null(at);
+	/* the same length */
+	memcpy(at, "spill-at = 70 }", strlen("spill-at = 70 }"));
+	config = load_text(rich_spillover);
+	config->groups[0].scheduler = SCHED_SPILLOVER;
+	text = printed(config, config_print);
+	/* listed as a, b; c is in a lower tier */
+	assert_non_null(
+		strstr(text, "  a link is loaded from 70 % of its capacity on\n  filled in this order: a b c\n"));
+	free(text);
+	config->groups[0].scheduler = SCHED_LATENCY;
+	text = printed(config, config_print);
+	assert_non_null(strstr(text, "scheduler latency"));
+	assert_non_null(strstr(text, "from 70 %"));
+	assert_null(strstr(text, "in this order"));
+	free(text);
+	config_free(config);
+	free(rich_spillover);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -180,6 +210,7 @@ int main(void)
 		cmocka_unit_test(checksum),
 		cmocka_unit_test(rule_lines),
 		cmocka_unit_test(for_people),
+		cmocka_unit_test(spillover_for_people),
 	};
 
 	return cmocka_run_group_tests(tests, directory_enter, directory_leave);

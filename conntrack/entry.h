@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * conntrack/entry.h - between the readers of conntrack: one decoder for dumps and events
+ */
+#ifndef CONNTRACK_ENTRY_H
+#define CONNTRACK_ENTRY_H
+
+#include "conntrack/table.h"
+
+struct nf_conntrack;
+
+void conntrack_decode(const struct nf_conntrack *ct, struct conntrack_entry *out);
+
+#endif

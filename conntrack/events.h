@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * conntrack/events.h - the kernel's connections, as they change
+ *
+ * A subscription to NEW, UPDATE and DESTROY, filtered in the kernel (a socket
+ * filter) to entries whose mark is ours. Needs CAP_NET_ADMIN. One thread.
+ */
+#ifndef CONNTRACK_EVENTS_H
+#define CONNTRACK_EVENTS_H
+
+#include "conntrack/table.h"
+
+enum conntrack_event {
+	CONNTRACK_NEW,
+	CONNTRACK_UPDATE,
+	CONNTRACK_DESTROY,
+};
+
+typedef void conntrack_each_event(enum conntrack_event event, const struct conntrack_entry *entry, void *data);
+
+struct conntrack_events;
+
+/* Events of entries with (mark & mask) == value, into a receive buffer of `buffer` bytes.
+ * NULL with errno. */
+struct conntrack_events *conntrack_events_open(uint32_t value, uint32_t mask, int buffer);
+void conntrack_events_close(struct conntrack_events *events);
+int conntrack_events_fd(const struct conntrack_events *events); /* non-blocking */
+
+/* Hand waiting events to `each`, at most `limit` messages. The number handed over, or -1: errno;
+ * ENOBUFS: events were lost, look at the whole table. */
+int conntrack_events_read(struct conntrack_events *events, unsigned limit, conntrack_each_event *each, void *data);
+
+#endif

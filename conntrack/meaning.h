@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * conntrack/meaning.h - what an entry of conntrack says in the terms of policy/track.h
+ */
+#ifndef CONNTRACK_MEANING_H
+#define CONNTRACK_MEANING_H
+
+#include "conntrack/table.h"
+#include "policy/track.h"
+
+/* Settings of the kernel that entries are read with; seconds */
+struct conntrack_settings {
+	bool events; /* net.netfilter.nf_conntrack_events is not 0, or unknown */
+	uint32_t established, udp, udp_stream, icmp, generic; /* timeouts, 0: unknown */
+};
+
+/* From /proc/sys/net/netfilter */
+void conntrack_settings_read(struct conntrack_settings *out);
+
+enum track_phase conntrack_phase(const struct conntrack_entry *entry);
+bool conntrack_replied(const struct conntrack_entry *entry);
+
+/* No packet for seconds, as the time left of its timeout tells. An entry in a dump, not an event. */
+bool conntrack_quiet(const struct conntrack_entry *entry, const struct conntrack_settings *settings);
+
+/* Of an entry that was destroyed */
+struct track_end conntrack_end(const struct conntrack_entry *entry, const struct conntrack_settings *settings);
+
+#endif
