@@ -10,14 +10,16 @@ from lab.traffic import total
 FALLBACK = (1, 1, 8)
 
 
+# A busy machine may keep the daemon from its processor for seconds, and one client opens
+# thousands of connections; the tests that are about these limits set their own.
+ROOM = {"source_limit": 0, "queue_length": 32768}
+
+
 def steer(world, groups=None, rules=None, **top):
     """Configure, start rules and daemon. The fallback has other weights than the policy."""
     for link, weight in zip(world.links, FALLBACK):
         link.keys.setdefault("fallback_weight", weight)
-    top.setdefault("source_limit", 0)
-    # a busy machine may keep the daemon from its processor for seconds; these tests are not about that
-    top.setdefault("queue_length", 32768)
-    world.balancer.configure(world.links, groups, rules, **top)
+    world.balancer.configure(world.links, groups, rules, **{**ROOM, **top})
     world.balancer.start()
     return world
 

@@ -14,7 +14,7 @@ import pytest
 from lab import Balancer, flood, wait_until
 from lab.paths import DAEMON
 from lab.traffic import arrived, total
-from steering import FALLBACK, all_well, shares, steer
+from steering import FALLBACK, ROOM, all_well, shares, steer
 
 WEIGHTS = [3, 2, 1]
 
@@ -146,7 +146,7 @@ def test_a_thousand_reloads_lose_nothing(make_world, figures, scale):
         if number % 10 == 0:
             load.wait_for(scale(50))  # a thousand reloads take less than a second: spread them over the load
             w.links[0].weight = 3 + number // 10 % 2
-            w.balancer.configure(w.links, source_limit=0)
+            w.balancer.configure(w.links, **ROOM)
         if number % 100 == 99:
             done = w.balancer.json("show stats")["stats"]["control"]["reloads"]
             w.balancer.process.send_signal(signal.SIGHUP)

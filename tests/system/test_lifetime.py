@@ -2,7 +2,7 @@
 """A flow keeps its link for life, whatever happens to the daemon and to the policy meanwhile."""
 
 from lab import wait_until
-from steering import steer
+from steering import ROOM, steer
 
 WEIGHTS = [3, 2, 1]
 PACKETS = 20
@@ -22,7 +22,7 @@ def test_flows_keep_their_link_for_life(make_world, figures, scale):
     wait_until(lambda: all(w.server.run(run.run)["flows"] == flows for run in old), 60, "all flows open")
     events = [
         ("weights", lambda: [w.balancer.command(f"set weight {c}") for c in ("link1 1", "link3 9")]),
-        ("reload", lambda: (w.balancer.configure(w.links, source_limit=0), w.balancer.command("reload"))),
+        ("reload", lambda: (w.balancer.configure(w.links, **ROOM), w.balancer.command("reload"))),
         ("kill", w.balancer.kill_daemon),
         ("start", w.balancer.start_daemon),
         ("drain", lambda: w.balancer.command("set link link1 drain")),
