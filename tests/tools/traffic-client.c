@@ -243,8 +243,7 @@ static bool flow_connect(struct flow *flow)
 		if (bind(flow->fd, (struct sockaddr *)&from, size) < 0)
 			return false;
 	}
-	/* the request carries the handshake's last ACK: when the two arrive on two processors at once,
-	 * the far side's kernel resets about one connection in 30,000, whoever routes */
+	/* the request carries the handshake's last ACK: on two processors at once they may end in a reset */
 	if (!options.udp)
 		setsockopt(flow->fd, IPPROTO_TCP, TCP_QUICKACK, &(int){ 0 }, sizeof(int));
 	return connect(flow->fd, (struct sockaddr *)&address, size) == 0 || errno == EINPROGRESS;
