@@ -244,7 +244,7 @@ static void print_text(struct client *client, const struct report *report)
 	char *text;
 
 	print_head(client, report);
-	columns_add(columns, "LINK\tSTATE\tWEIGHT\tSENDING\tSHARE\tBYTES\tNEW/s\tDOWN\tUP\tCHANGE");
+	columns_add(columns, "LINK\tSTATE\tWEIGHT\tSENDING\tSHARE 5m\tBYTES\tNEW/s\tDOWN\tUP\tLAST CHANGE");
 	for (unsigned i = 0; i < report->config->n_links; i++)
 		add_link(columns, report, i, total);
 	text = columns_text(columns);

@@ -50,14 +50,14 @@ def test_status_screen(balancer):
     reply = balancer.control("status")
     assert re.fullmatch(r"OK  2 of 2 links up   rules \S+, active   commit (verdict|chain)   "
                         r"policy \d\d:\d\d, file unchanged", reply[0])
-    assert reply[1].split() == ["LINK", "STATE", "WEIGHT", "SENDING", "SHARE", "BYTES", "NEW/s", "DOWN", "UP",
-                                "CHANGE"]
+    assert reply[1].split() == ["LINK", "STATE", "WEIGHT", "SENDING", "SHARE", "5m", "BYTES", "NEW/s", "DOWN", "UP",
+                                "LAST", "CHANGE"]
     assert re.match(r"link1 +up +2 +\d+ +6[78] % ", reply[2])  # 26 or 27 of 40
     assert re.search(r" \S+/20M +\S+/2M ", reply[2])
     assert re.search(r" \S+/- +\S+/- ", reply[3])
     assert re.fullmatch(r"decided (100 %|\d+ flows)  fallback (0 %|\?)  lost 0  feedback events", reply[4])
     assert reply[5:] == ["ok"]
-    assert all(len(line) <= 80 for line in reply[1:])
+    assert all(len(line) <= 90 for line in reply[1:])
 
 
 def test_status_json(balancer):
