@@ -20,6 +20,28 @@ static void reply_columns(struct client *client, struct columns *columns)
 	free(text);
 }
 
+/* What a client asked for: an array of objects, or columns; the other is NULL */
+struct listing {
+	json_t *list;
+	struct columns *columns;
+};
+
+static void listing_begin(const struct client *client, struct listing *listing, const char *header)
+{
+	listing->list = client->json ? json_array() : NULL;
+	listing->columns = client->json ? NULL : columns_new();
+	columns_add(listing->columns, "%s", header);
+}
+
+static void listing_end(struct client *client, struct listing *listing, const char *name)
+{
+	if (client->json)
+		reply_json(client, json_pack("{so}", name, listing->list));
+	else
+		reply_columns(client, listing->columns);
+	reply_ok(client);
+}
+
 /* "auto", "off", "none", or the address */
 static const char *gateway_text(const struct gateway *gateway, char *out)
 {
@@ -77,36 +99,28 @@ void control_show_links(struct client *client, int argc, char **argv)
 {
 	const struct daemon *daemon = client->control->daemon;
 	const struct config *config = client_config(client);
-	struct columns *columns = NULL;
-	json_t *list = json_array();
+	struct listing listing;
 
 	(void)argc;
 	(void)argv;
-	if (!client->json)
-		columns = columns_new();
-	columns_add(
-		columns,
+	listing_begin(
+		client, &listing,
 		"LINK\tID\tINTERFACE\tSTATE\tADMIN\tWEIGHT\tSENDING\tKNOWN\tDOWN/UP\tTABLE\tMARK\tGATEWAY\tGATEWAY6");
 	for (unsigned i = 0; i < config->n_links; i++) {
 		const struct link_config *link = &config->links[i];
 		char gateway[FLOW_ADDR_STRLEN], gateway6[FLOW_ADDR_STRLEN], capacity[2 * HUMAN_LEN];
 
 		if (client->json)
-			json_array_append_new(list, link_object(daemon, config, i));
+			json_array_append_new(listing.list, link_object(daemon, config, i));
 		capacity_text(link, capacity, sizeof(capacity));
-		columns_add(columns, "%s\t%u\t%s\t%s\t%s\t%u\t%u\t%u\t%s\t%u\t0x%x\t%s\t%s", link->name, link->id,
-			    link->interface, link_state_name(daemon->links.status[i].state),
+		columns_add(listing.columns, "%s\t%u\t%s\t%s\t%s\t%u\t%u\t%u\t%s\t%u\t0x%x\t%s\t%s", link->name,
+			    link->id, link->interface, link_state_name(daemon->links.status[i].state),
 			    link_admin_name(daemon->links.status[i].admin), link_runtime_weight(&daemon->runtime, i),
 			    load_sending(&daemon->load, i), feedback_link(daemon->feedback, i).known, capacity,
 			    link->table, settled_mark(config, link), gateway_text(&link->gateway, gateway),
 			    gateway_text(&link->gateway6, gateway6));
 	}
-	if (client->json)
-		reply_json(client, json_pack("{sO}", "links", list));
-	else
-		reply_columns(client, columns);
-	json_decref(list);
-	reply_ok(client);
+	listing_end(client, &listing, "links");
 }
 
 /* "a, b; c": tiers apart by semicolons */
@@ -151,31 +165,23 @@ void control_show_groups(struct client *client, int argc, char **argv)
 {
 	const struct daemon *daemon = client->control->daemon;
 	const struct config *config = client_config(client);
-	struct columns *columns = NULL;
-	json_t *list = json_array();
+	struct listing listing;
 
 	(void)argc;
 	(void)argv;
-	if (!client->json)
-		columns = columns_new();
-	columns_add(columns, "GROUP\tSCHEDULER\tSTICKY\tTIMEOUT\tLINKS");
+	listing_begin(client, &listing, "GROUP\tSCHEDULER\tSTICKY\tTIMEOUT\tLINKS");
 	for (size_t i = 0; i < config->n_groups; i++) {
 		const struct group_config *group = &config->groups[i];
 		enum scheduler scheduler = link_runtime_scheduler(&daemon->runtime, group->slot);
 		char *members = members_text(config, group);
 
 		if (client->json)
-			json_array_append_new(list, group_object(daemon, config, group));
-		columns_add(columns, "%s\t%s\t%s\t%u s\t%s", group->name, scheduler_name(scheduler),
+			json_array_append_new(listing.list, group_object(daemon, config, group));
+		columns_add(listing.columns, "%s\t%s\t%s\t%u s\t%s", group->name, scheduler_name(scheduler),
 			    sticky_name(group->sticky), group->sticky_timeout, members ? members : "");
 		free(members);
 	}
-	if (client->json)
-		reply_json(client, json_pack("{sO}", "groups", list));
-	else
-		reply_columns(client, columns);
-	json_decref(list);
-	reply_ok(client);
+	listing_end(client, &listing, "groups");
 }
 
 static const char *rule_target(const struct config *config, const struct rule_config *rule)
@@ -207,34 +213,26 @@ void control_show_rules(struct client *client, int argc, char **argv)
 	static const char *const kinds[] = { [RULE_GROUP] = "group", [RULE_LINK] = "link", [RULE_BYPASS] = "bypass" };
 	const struct daemon *daemon = client->control->daemon;
 	const struct config *config = client_config(client);
-	struct columns *columns = NULL;
-	json_t *list = json_array();
+	struct listing listing;
 
 	(void)argc;
 	(void)argv;
-	if (!client->json)
-		columns = columns_new();
-	columns_add(columns, "RULE\tUSE\tIF DOWN\tFLOWS\tWHERE");
+	listing_begin(client, &listing, "RULE\tUSE\tIF DOWN\tFLOWS\tWHERE");
 	for (size_t i = 0; i < config->n_rules; i++) {
 		const struct rule_config *rule = &config->rules[i];
 		const char *if_down = rule->if_down == IF_DOWN_REJECT ? "reject" : "other";
 
 		if (client->json)
-			json_array_append_new(list,
+			json_array_append_new(listing.list,
 					      json_pack("{ss ss ss ss sI ss sI}", "rule", rule->name, "action",
 							kinds[rule->action], "use", rule_target(config, rule),
 							"if_down", if_down, "flows", (json_int_t)rule_flows(daemon, i),
 							"file", rule->file, "line", (json_int_t)rule->line));
-		columns_add(columns, "%s\t%s\t%s\t%" PRIu64 "\t%s:%u", rule->name, rule_target(config, rule),
+		columns_add(listing.columns, "%s\t%s\t%s\t%" PRIu64 "\t%s:%u", rule->name, rule_target(config, rule),
 			    rule->action == RULE_LINK ? if_down : "-", rule_flows(daemon, i), human_file(rule->file),
 			    rule->line);
 	}
-	if (client->json)
-		reply_json(client, json_pack("{sO}", "rules", list));
-	else
-		reply_columns(client, columns);
-	json_decref(list);
-	reply_ok(client);
+	listing_end(client, &listing, "rules");
 }
 
 /* ---- stats: every counter there is, as name and value ---- */
