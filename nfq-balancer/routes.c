@@ -89,6 +89,20 @@ static void keep_best_default(const struct rtnl_object *object, void *data)
 
 /* ---- what is wanted ---- */
 
+/* Links that share an interface are told apart by the address of each: what the router itself
+ * sends by such a link has that one, as soon as it is there */
+static void prefer_source(const struct look *look, struct rtnl_object *route)
+{
+	for (unsigned i = 0; look->link->has_address && i < look->addresses.n; i++) {
+		const struct flow_addr *address = &look->addresses.at[i].addr;
+
+		if (memcmp(&look->link->address, address, sizeof(*address)) != 0)
+			continue;
+		route->has_source = true;
+		route->source = *address;
+	}
+}
+
 static bool want_default(struct look *look)
 {
 	const struct gateway *gateway = look->family == 6 ? &look->link->gateway6 : &look->link->gateway;
@@ -106,12 +120,14 @@ static bool want_default(struct look *look)
 		route.has_gateway = true;
 		route.gateway = gateway->addr;
 	} else if (gateway->kind == GATEWAY_AUTO) {
-		look->blind = !rtnl_routes(look->rtnl, look->family, RT_TABLE_MAIN, look->ifindex, keep_best_default, &best);
+		look->blind =
+			!rtnl_routes(look->rtnl, look->family, RT_TABLE_MAIN, look->ifindex, keep_best_default, &best);
 		if (!best.n)
 			return false;
 		route.has_gateway = best.at[0].has_gateway;
 		route.gateway = best.at[0].gateway;
 	}
+	prefer_source(look, &route);
 	append(&look->wanted, &route);
 	return true;
 }
@@ -119,7 +135,7 @@ static bool want_default(struct look *look)
 static void clear_host_bits(struct flow_addr *addr, unsigned bits)
 {
 	for (unsigned i = bits; i < 128; i++)
-		addr->b[i / 8] &= (uint8_t)~(0x80 >> i % 8);
+		addr->b[i / 8] &= (uint8_t) ~(0x80 >> i % 8);
 }
 
 static void want_connected(struct look *look)

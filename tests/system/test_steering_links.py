@@ -136,6 +136,20 @@ def test_gateway_auto_follows_main(make_world):
     only(split, "link1")
 
 
+def test_default_comes_back_with_its_source(make_world):
+    """Links that share an interface: the default that the daemon puts back has the link's own source address."""
+    w = make_world(links=1)
+    link = w.links[0]
+    link.keys["address"] = own = str(link.network[5])
+    w.router.address(link.interface, f"{own}/28")
+    steer(w)
+    with_source = f"default via {link.gateway} dev {link.interface} .*src {own}"
+    assert re.search(with_source, w.router.ip_show("route show table 101"))
+    w.router.ip("route del default table 101")
+    wait_until(lambda: "default via" in w.router.ip_show("route show table 101"), 10, "the default route")
+    assert re.search(with_source, w.router.ip_show("route show table 101"))
+
+
 def test_interface_made_again_with_a_strict_filter(make_world):
     """A new interface (PPP dialled in again) gets the default reverse path filter, which drops what comes by it."""
     w = make_world(links=2)
