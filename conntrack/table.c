@@ -18,6 +18,7 @@
 #include <time.h>
 
 #include "conntrack/entry.h"
+#include "conntrack/netlink.h"
 #include "conntrack/table.h"
 
 #define DUMP_BUFFER 32768 /* what the kernel fills at once for a reader this large */
@@ -31,17 +32,6 @@ struct conntrack_dump {
 };
 
 /* ---- requests ---- */
-
-static struct mnl_socket *open_socket(void)
-{
-	struct mnl_socket *socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-
-	if (socket && mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) == 0)
-		return socket;
-	if (socket)
-		mnl_socket_close(socket);
-	return NULL;
-}
 
 static struct nlmsghdr *put_get_request(void *buffer, int family, uint16_t flags)
 {
@@ -63,7 +53,7 @@ struct conntrack_dump *conntrack_dump_start(uint32_t value, uint32_t mask, int f
 
 	if (!dump)
 		return NULL;
-	dump->socket = open_socket();
+	dump->socket = netlink_open();
 	dump->scratch = nfct_new();
 	if (!dump->socket || !dump->scratch) {
 		conntrack_dump_free(dump);
@@ -162,7 +152,7 @@ static int get_entry(const struct nlmsghdr *message, void *data)
 int conntrack_get(const struct flow *flow, struct conntrack_entry *out)
 {
 	_Alignas(struct nlmsghdr) char buffer[8192] = { 0 };
-	struct mnl_socket *socket = open_socket();
+	struct mnl_socket *socket = netlink_open();
 	struct nf_conntrack *ct = nfct_new();
 	int result = -1;
 

@@ -16,6 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "conntrack/netlink.h"
 #include "nfq-balancer/kernel.h"
 #include "policy/config_print.h"
 
@@ -192,15 +193,14 @@ static struct nlmsghdr *put_dump_request(void *buffer)
 static void read_counters(const struct config *config, struct kernel_rules *out)
 {
 	_Alignas(struct nlmsghdr) char buffer[BUFFER] = { 0 };
-	struct mnl_socket *socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
+	struct mnl_socket *socket = netlink_open();
 	const struct nlmsghdr *message = put_dump_request(buffer);
 	struct counters counters = { config, out };
 	int more = 1;
 
 	if (!socket)
 		return;
-	if (mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) < 0 ||
-	    mnl_socket_sendto(socket, message, message->nlmsg_len) < 0)
+	if (mnl_socket_sendto(socket, message, message->nlmsg_len) < 0)
 		more = 0;
 	while (more > 0) {
 		ssize_t got = mnl_socket_recvfrom(socket, buffer, sizeof(buffer));

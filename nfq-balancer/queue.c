@@ -23,6 +23,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "conntrack/netlink.h"
 #include "nfq-balancer/queue.h"
 
 #define MESSAGE_ROOM 1024 /* attributes take about 200 bytes beside the QUEUE_COPY of the packet */
@@ -78,21 +79,10 @@ static int talk(struct mnl_socket *socket, const struct nlmsghdr *message)
 	return result == MNL_CB_STOP ? 0 : -1;
 }
 
-static struct mnl_socket *open_socket(void)
-{
-	struct mnl_socket *socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-
-	if (socket && mnl_socket_bind(socket, 0, MNL_SOCKET_AUTOPID) == 0)
-		return socket;
-	if (socket)
-		mnl_socket_close(socket);
-	return NULL;
-}
-
 int queue_probe_conntrack(unsigned number)
 {
 	_Alignas(struct nlmsghdr) char buffer[MESSAGE_ROOM] = { 0 };
-	struct mnl_socket *socket = open_socket();
+	struct mnl_socket *socket = netlink_open();
 	int answer = -1;
 
 	if (!socket)
@@ -181,7 +171,7 @@ struct queue *queue_open(unsigned number, unsigned length, bool fail_open, char 
 	memset(queue, 0, sizeof(*queue));
 	queue->number = number;
 	point_vectors(queue);
-	queue->socket = open_socket();
+	queue->socket = netlink_open();
 	if (queue->socket)
 		queue->fd = mnl_socket_get_fd(queue->socket);
 	if (!queue->socket || !size_socket(queue, length) || !bind_queue(queue, length, fail_open)) {
