@@ -103,7 +103,8 @@ $(REPLAY): $(call obj,$(REPLAY_SRC)) $(LIBCONFIG) $(LIBPOLICY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CONF_LIBS) $(REPLAY_LIBS) -lm
 
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(LIBCONFIG) $(LIBPOLICY)
-	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CONF_LIBS) -lcmocka -lm
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CONF_LIBS) $(UNIT_LIBS) -lcmocka -lm
+$(B)/tests/unit/test_conntrack%: UNIT_LIBS = $(NET_LIBS)
 
 $(B)/tests/tools/%: $(B)/tests/tools/%.o
 	$(CC) $(ALL_LDFLAGS) -o $@ $^

@@ -1,28 +1,97 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * conntrack/entry.c - libnetfilter_conntrack's entry -> plain struct
+ * conntrack/entry.c - the kernel's message about an entry -> plain struct
+ *
+ * Only what is used is looked at, once, with libmnl: libnetfilter_conntrack's parser takes
+ * four times as long, and a look at the whole table is mostly this.
  */
+#include "conntrack/entry.h"
+
 #include <arpa/inet.h>
-#include <libnetfilter_conntrack/libnetfilter_conntrack.h>
+#include <endian.h>
+#include <libmnl/libmnl.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_conntrack.h>
 #include <netinet/in.h>
 #include <string.h>
 
-#include "conntrack/entry.h"
+#define EVENT_TIMESTAMP 27 /* CTA_TIMESTAMP_EVENT; not in every system's headers */
 
-static void get_addr(const struct nf_conntrack *ct, enum nf_conntrack_attr v4, enum nf_conntrack_attr v6, int family,
-		     struct flow_addr *out)
+/* ---- attributes by their type; newer ones than these are not looked at ---- */
+
+#define ATTRIBUTES 32
+
+_Static_assert(CTA_TIMESTAMP < ATTRIBUTES && EVENT_TIMESTAMP < ATTRIBUTES && CTA_PROTO_ICMPV6_ID < ATTRIBUTES,
+	       "room for every attribute that is read");
+
+struct attributes {
+	const struct nlattr *at[ATTRIBUTES];
+};
+
+static int keep_attribute(const struct nlattr *attr, void *data)
 {
-	const void *bytes = nfct_get_attr(ct, family == 4 ? v4 : v6);
+	struct attributes *attributes = data;
+	const uint16_t type = mnl_attr_get_type(attr);
 
-	memset(out, 0, sizeof(*out));
-	if (!bytes)
-		return;
-	if (family == 6) {
-		memcpy(out->b, bytes, 16);
-		return;
+	if (type < ATTRIBUTES)
+		attributes->at[type] = attr;
+	return MNL_CB_OK;
+}
+
+/* What is inside `nest`, which may be absent */
+static struct attributes open_nest(const struct nlattr *nest)
+{
+	struct attributes inside = { { NULL } };
+
+	if (nest)
+		mnl_attr_parse_nested(nest, keep_attribute, &inside);
+	return inside;
+}
+
+/* ---- numbers; 0 where there is none of this length ---- */
+
+static bool has_length(const struct nlattr *attr, uint16_t length)
+{
+	return attr && mnl_attr_get_payload_len(attr) == length;
+}
+
+static uint8_t read_u8(const struct nlattr *attr)
+{
+	return has_length(attr, 1) ? mnl_attr_get_u8(attr) : 0;
+}
+
+static uint16_t read_u16(const struct nlattr *attr)
+{
+	return has_length(attr, 2) ? ntohs(mnl_attr_get_u16(attr)) : 0;
+}
+
+static uint32_t read_u32(const struct nlattr *attr)
+{
+	return has_length(attr, 4) ? ntohl(mnl_attr_get_u32(attr)) : 0;
+}
+
+static uint64_t read_u64(const struct nlattr *attr)
+{
+	return has_length(attr, 8) ? be64toh(mnl_attr_get_u64(attr)) : 0;
+}
+
+/* ---- tuples ---- */
+
+struct tuple {
+	struct flow_addr src, dst;
+	uint16_t sport, dport;
+	uint8_t family, protocol;
+	bool ports;
+};
+
+static void read_addr(const struct nlattr *v4, const struct nlattr *v6, struct flow_addr *out)
+{
+	if (has_length(v4, 4)) {
+		out->b[10] = out->b[11] = 0xff;
+		memcpy(out->b + 12, mnl_attr_get_payload(v4), 4);
+	} else if (has_length(v6, 16)) {
+		memcpy(out->b, mnl_attr_get_payload(v6), 16);
 	}
-	out->b[10] = out->b[11] = 0xff;
-	memcpy(out->b + 12, bytes, 4);
 }
 
 static bool protocol_has_ports(uint8_t protocol)
@@ -31,36 +100,89 @@ static bool protocol_has_ports(uint8_t protocol)
 	       protocol == IPPROTO_SCTP || protocol == IPPROTO_DCCP;
 }
 
-void conntrack_decode(const struct nf_conntrack *ct, struct conntrack_entry *out)
+static struct tuple read_tuple(const struct nlattr *nest)
 {
-	struct flow *flow = &out->flow;
+	const struct attributes a = open_nest(nest);
+	const struct attributes ip = open_nest(a.at[CTA_TUPLE_IP]), proto = open_nest(a.at[CTA_TUPLE_PROTO]);
+	struct tuple out = { .family = ip.at[CTA_IP_V4_SRC] ? 4 : ip.at[CTA_IP_V6_SRC] ? 6 : 0 };
+
+	read_addr(ip.at[CTA_IP_V4_SRC], ip.at[CTA_IP_V6_SRC], &out.src);
+	read_addr(ip.at[CTA_IP_V4_DST], ip.at[CTA_IP_V6_DST], &out.dst);
+	out.protocol = read_u8(proto.at[CTA_PROTO_NUM]);
+	out.ports = protocol_has_ports(out.protocol);
+	if (out.ports) {
+		out.sport = read_u16(proto.at[CTA_PROTO_SRC_PORT]);
+		out.dport = read_u16(proto.at[CTA_PROTO_DST_PORT]);
+	} else {
+		/* of an echo, as in struct flow; 0 in other protocols */
+		out.sport = read_u16(proto.at[CTA_PROTO_ICMP_ID] ? proto.at[CTA_PROTO_ICMP_ID]
+								 : proto.at[CTA_PROTO_ICMPV6_ID]);
+	}
+	return out;
+}
+
+/* ---- entries ---- */
+
+static uint8_t read_tcp_state(const struct nlattr *nest)
+{
+	const struct attributes info = open_nest(nest), tcp = open_nest(info.at[CTA_PROTOINFO_TCP]);
+
+	return read_u8(tcp.at[CTA_PROTOINFO_TCP_STATE]);
+}
+
+static void read_counters(const struct nlattr *nest, uint64_t *packets, uint64_t *bytes)
+{
+	const struct attributes counters = open_nest(nest);
+
+	*packets = read_u64(counters.at[CTA_COUNTERS_PACKETS]);
+	*bytes = read_u64(counters.at[CTA_COUNTERS_BYTES]);
+}
+
+static void read_times(const struct nlattr *nest, struct conntrack_entry *out)
+{
+	const struct attributes times = open_nest(nest);
+
+	out->started = read_u64(times.at[CTA_TIMESTAMP_START]);
+	out->stopped = read_u64(times.at[CTA_TIMESTAMP_STOP]);
+}
+
+static void read_tuples(const struct nlattr *original, const struct nlattr *reply, struct conntrack_entry *out)
+{
+	const struct tuple there = read_tuple(original), back = read_tuple(reply);
+
+	out->flow.family = there.family;
+	out->flow.protocol = there.protocol;
+	out->flow.ports = there.ports;
+	out->flow.src = there.src;
+	out->flow.dst = there.dst;
+	out->flow.sport = there.sport;
+	out->flow.dport = there.dport;
+	out->reply_src = back.src;
+	out->reply_dst = back.dst;
+	if (back.ports) {
+		out->reply_sport = back.sport;
+		out->reply_dport = back.dport;
+	}
+}
+
+bool conntrack_decode(const struct nlmsghdr *message, struct conntrack_entry *out)
+{
+	struct attributes a = { { NULL } };
 
 	memset(out, 0, sizeof(*out));
-	flow->family = nfct_get_attr_u8(ct, ATTR_ORIG_L3PROTO) == AF_INET6 ? 6 : 4;
-	flow->protocol = nfct_get_attr_u8(ct, ATTR_ORIG_L4PROTO);
-	get_addr(ct, ATTR_ORIG_IPV4_SRC, ATTR_ORIG_IPV6_SRC, flow->family, &flow->src);
-	get_addr(ct, ATTR_ORIG_IPV4_DST, ATTR_ORIG_IPV6_DST, flow->family, &flow->dst);
-	get_addr(ct, ATTR_REPL_IPV4_SRC, ATTR_REPL_IPV6_SRC, flow->family, &out->reply_src);
-	get_addr(ct, ATTR_REPL_IPV4_DST, ATTR_REPL_IPV6_DST, flow->family, &out->reply_dst);
-	flow->ports = protocol_has_ports(flow->protocol);
-	if (flow->ports) {
-		flow->sport = ntohs(nfct_get_attr_u16(ct, ATTR_ORIG_PORT_SRC));
-		flow->dport = ntohs(nfct_get_attr_u16(ct, ATTR_ORIG_PORT_DST));
-		out->reply_sport = ntohs(nfct_get_attr_u16(ct, ATTR_REPL_PORT_SRC));
-		out->reply_dport = ntohs(nfct_get_attr_u16(ct, ATTR_REPL_PORT_DST));
-	} else if (nfct_attr_is_set(ct, ATTR_ICMP_ID) > 0) {
-		flow->sport = ntohs(nfct_get_attr_u16(ct, ATTR_ICMP_ID));
-	}
-	out->mark = nfct_get_attr_u32(ct, ATTR_MARK);
-	out->timeout = nfct_get_attr_u32(ct, ATTR_TIMEOUT);
-	out->status = nfct_get_attr_u32(ct, ATTR_STATUS);
-	if (flow->protocol == IPPROTO_TCP)
-		out->tcp_state = nfct_get_attr_u8(ct, ATTR_TCP_STATE);
-	out->packets[0] = nfct_get_attr_u64(ct, ATTR_ORIG_COUNTER_PACKETS);
-	out->packets[1] = nfct_get_attr_u64(ct, ATTR_REPL_COUNTER_PACKETS);
-	out->bytes[0] = nfct_get_attr_u64(ct, ATTR_ORIG_COUNTER_BYTES);
-	out->bytes[1] = nfct_get_attr_u64(ct, ATTR_REPL_COUNTER_BYTES);
-	out->id = nfct_get_attr_u32(ct, ATTR_ID);
-	out->started = nfct_get_attr_u64(ct, ATTR_TIMESTAMP_START);
-	out->stopped = nfct_get_attr_u64(ct, ATTR_TIMESTAMP_STOP);
+	if (mnl_nlmsg_get_payload_len(message) < sizeof(struct nfgenmsg))
+		return false;
+	mnl_attr_parse(message, sizeof(struct nfgenmsg), keep_attribute, &a);
+	read_tuples(a.at[CTA_TUPLE_ORIG], a.at[CTA_TUPLE_REPLY], out);
+	out->mark = read_u32(a.at[CTA_MARK]);
+	out->timeout = read_u32(a.at[CTA_TIMEOUT]);
+	out->status = read_u32(a.at[CTA_STATUS]);
+	out->id = read_u32(a.at[CTA_ID]);
+	if (out->flow.protocol == IPPROTO_TCP)
+		out->tcp_state = read_tcp_state(a.at[CTA_PROTOINFO]);
+	read_counters(a.at[CTA_COUNTERS_ORIG], &out->packets[0], &out->bytes[0]);
+	read_counters(a.at[CTA_COUNTERS_REPLY], &out->packets[1], &out->bytes[1]);
+	read_times(a.at[CTA_TIMESTAMP], out);
+	out->happened = read_u64(a.at[EVENT_TIMESTAMP]);
+	return out->flow.family != 0;
 }

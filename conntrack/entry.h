@@ -7,8 +7,9 @@
 
 #include "conntrack/table.h"
 
-struct nf_conntrack;
+struct nlmsghdr;
 
-void conntrack_decode(const struct nf_conntrack *ct, struct conntrack_entry *out);
+/* False: the message names no connection */
+bool conntrack_decode(const struct nlmsghdr *message, struct conntrack_entry *out);
 
 #endif

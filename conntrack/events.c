@@ -2,7 +2,6 @@
 /*
  * conntrack/events.c - conntrack's multicast groups
  */
-#include <endian.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <libnetfilter_conntrack/libnetfilter_conntrack.h>
@@ -15,7 +14,6 @@
 #include "conntrack/entry.h"
 #include "conntrack/events.h"
 
-#define EVENT_TIMESTAMP 27 /* CTA_TIMESTAMP_EVENT; not in every system's headers */
 #define MESSAGE_ROOM 4096 /* an event takes about 300 bytes */
 
 struct conntrack_events {
@@ -85,42 +83,13 @@ static bool event_kind(const struct nlmsghdr *message, enum conntrack_event *out
 	}
 }
 
-static int find_time(const struct nlattr *attr, void *data)
-{
-	uint64_t *time = data;
-
-	if (mnl_attr_get_type(attr) != EVENT_TIMESTAMP || mnl_attr_validate(attr, MNL_TYPE_U64) < 0)
-		return MNL_CB_OK;
-	*time = be64toh(mnl_attr_get_u64(attr));
-	return MNL_CB_STOP;
-}
-
-/* When it happened, in ns since 1970, or 0; libnetfilter_conntrack does not know of it */
-static uint64_t event_time(const struct nlmsghdr *message)
-{
-	uint64_t time = 0;
-
-	mnl_attr_parse(message, sizeof(struct nfgenmsg), find_time, &time);
-	return time;
-}
-
 static void read_event(const struct nlmsghdr *message, conntrack_each_event *each, void *data)
 {
 	struct conntrack_entry entry;
-	struct nf_conntrack *ct;
 	enum conntrack_event kind;
 
-	if (!event_kind(message, &kind))
-		return;
-	ct = nfct_new();
-	if (!ct)
-		return;
-	if (nfct_nlmsg_parse(message, ct) == 0) {
-		conntrack_decode(ct, &entry);
-		entry.happened = event_time(message);
+	if (event_kind(message, &kind) && conntrack_decode(message, &entry))
 		each(kind, &entry, data);
-	}
-	nfct_destroy(ct);
 }
 
 int conntrack_events_read(struct conntrack_events *events, unsigned limit, conntrack_each_event *each, void *data)

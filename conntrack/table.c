@@ -2,7 +2,7 @@
 /*
  * conntrack/table.c - dumps and look-ups of the kernel's connections
  *
- * libnetfilter_conntrack encodes and decodes, libmnl carries. A dump advances
+ * libmnl carries, libnetfilter_conntrack writes what is asked for. A dump advances
  * only when its socket is read: that is the back pressure.
  */
 #include <arpa/inet.h>
@@ -25,7 +25,6 @@
 
 struct conntrack_dump {
 	struct mnl_socket *socket;
-	struct nf_conntrack *scratch;
 	conntrack_each *each;
 	void *data;
 	_Alignas(struct nlmsghdr) char buffer[DUMP_BUFFER];
@@ -54,8 +53,7 @@ struct conntrack_dump *conntrack_dump_start(uint32_t value, uint32_t mask, int f
 	if (!dump)
 		return NULL;
 	dump->socket = netlink_open();
-	dump->scratch = nfct_new();
-	if (!dump->socket || !dump->scratch) {
+	if (!dump->socket) {
 		conntrack_dump_free(dump);
 		return NULL;
 	}
@@ -82,14 +80,8 @@ static int dump_entry(const struct nlmsghdr *message, void *data)
 	struct conntrack_dump *dump = data;
 	struct conntrack_entry entry;
 
-	nfct_destroy(dump->scratch);
-	dump->scratch = nfct_new();
-	if (!dump->scratch)
-		return MNL_CB_ERROR;
-	if (nfct_nlmsg_parse(message, dump->scratch) < 0)
-		return MNL_CB_OK; /* an entry this library cannot read is not worth the dump */
-	conntrack_decode(dump->scratch, &entry);
-	dump->each(&entry, dump->data);
+	if (conntrack_decode(message, &entry))
+		dump->each(&entry, dump->data);
 	return MNL_CB_OK;
 }
 
@@ -113,8 +105,6 @@ void conntrack_dump_free(struct conntrack_dump *dump)
 		return;
 	if (dump->socket)
 		mnl_socket_close(dump->socket);
-	if (dump->scratch)
-		nfct_destroy(dump->scratch);
 	free(dump);
 	errno = saved;
 }
@@ -138,14 +128,7 @@ static void set_tuple(struct nf_conntrack *ct, const struct flow *flow)
 
 static int get_entry(const struct nlmsghdr *message, void *data)
 {
-	struct conntrack_entry *out = data;
-	struct nf_conntrack *ct = nfct_new();
-
-	if (!ct)
-		return MNL_CB_ERROR;
-	if (nfct_nlmsg_parse(message, ct) == 0)
-		conntrack_decode(ct, out);
-	nfct_destroy(ct);
+	conntrack_decode(message, data);
 	return MNL_CB_OK;
 }
 

@@ -208,6 +208,14 @@ static void stop_look(struct feedback *feedback)
 	feedback->next_look = now_us() + LOOK_EVERY_US;
 }
 
+/* The kernel has made the part that comes before it is asked for it. So the decisions about its entries are in the
+ * rings by then: taken first, none is mistaken for a ghost. */
+static int read_part(struct feedback *feedback, struct conntrack_dump *dump, conntrack_each *each, void *data)
+{
+	take_decisions(feedback, now_us());
+	return conntrack_dump_read(dump, each, data);
+}
+
 /* A part of the paced look; the next look starts in its time */
 static void step_look(struct feedback *feedback, uint64_t now)
 {
@@ -221,7 +229,7 @@ static void step_look(struct feedback *feedback, uint64_t now)
 	if (!feedback->look)
 		return;
 	for (unsigned part = 0; part < LOOK_PARTS && more > 0; part++)
-		more = conntrack_dump_read(feedback->look, on_look, feedback);
+		more = read_part(feedback, feedback->look, on_look, feedback);
 	if (more > 0)
 		return;
 	if (more == 0)
@@ -253,12 +261,11 @@ static bool resync(struct feedback *feedback, void (*each)(const struct conntrac
 	int more = 1;
 
 	stop_look(feedback);
-	take_decisions(feedback, now_us());
 	dump = begin_look(feedback, false);
 	if (!dump)
 		return false;
 	while (more > 0)
-		more = conntrack_dump_read(dump, on_resync, &listener);
+		more = read_part(feedback, dump, on_resync, &listener);
 	if (more < 0)
 		log_warning("feedback: reading the kernel's connections: %s", strerror(errno));
 	else
@@ -286,30 +293,7 @@ static bool hear_events(struct feedback *feedback)
 	return false;
 }
 
-/* Events that wait are older than the lost ones: heard after the look they would bring back
- * flows that are gone. So they are heard first. */
-static void resync_if_needed(struct feedback *feedback, uint64_t now)
-{
-	if (!feedback->resync || now < feedback->next_resync)
-		return;
-	if (feedback->events && !hear_events(feedback))
-		return;
-	feedback->status.resyncs++;
-	feedback->resync = !resync(feedback, NULL, NULL);
-	feedback->next_resync = now_us() + RESYNC_PAUSE_US + 4 * (now_us() - now);
-}
-
-static void on_readable(evutil_socket_t fd, short what, void *data)
-{
-	struct feedback *feedback = data;
-	const uint64_t begin = cpu_begin();
-
-	(void)fd;
-	(void)what;
-	hear_events(feedback);
-	resync_if_needed(feedback, now_us());
-	cpu_end(feedback, begin);
-}
+static void on_readable(evutil_socket_t fd, short what, void *data);
 
 static void unsubscribe(struct feedback *feedback)
 {
@@ -335,6 +319,36 @@ static bool subscribe(struct feedback *feedback)
 	unsubscribe(feedback);
 	errno = ENOMEM;
 	return false;
+}
+
+/*
+ * Events that wait are older than the lost ones: heard after the look they would bring back flows that are gone; heard
+ * before it they would cost as much as the look itself, for nothing. So they go with their socket, and a new one is
+ * there before the table is read. What it hears meanwhile is replayed on the look's result.
+ */
+static void resync_if_needed(struct feedback *feedback, uint64_t now)
+{
+	if (!feedback->resync || now < feedback->next_resync)
+		return;
+	if (feedback->events) {
+		unsubscribe(feedback);
+		subscribe(feedback); /* without success: settle_source() has the next try */
+	}
+	feedback->status.resyncs++;
+	feedback->resync = !resync(feedback, NULL, NULL);
+	feedback->next_resync = now_us() + RESYNC_PAUSE_US + (now_us() - now);
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *data)
+{
+	struct feedback *feedback = data;
+	const uint64_t begin = cpu_begin();
+
+	(void)fd;
+	(void)what;
+	hear_events(feedback);
+	resync_if_needed(feedback, now_us());
+	cpu_end(feedback, begin);
 }
 
 /* ---- where the counts come from ---- */
