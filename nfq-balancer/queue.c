@@ -12,12 +12,13 @@
  * - F_GSO always: without it merged first packets are segmented or lost.
  */
 #include <arpa/inet.h>
+#include <assert.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <libnetfilter_queue/libnetfilter_queue.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink_queue.h>
-#include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,10 +27,26 @@
 #include "conntrack/netlink.h"
 #include "nfq-balancer/queue.h"
 
-#define MESSAGE_ROOM 1024 /* attributes take about 200 bytes beside the QUEUE_COPY of the packet */
-#define VERDICT_ROOM 4096
+/* Attributes take about 200 bytes beside the QUEUE_COPY of the packet. An odd number of cache
+ * lines: the messages of a batch spread over all sets of the cache. */
+#define MESSAGE_ROOM (13 * 64)
 #define BYTES_PER_PACKET 1024
 #define DRY_SEQUENCE 0x647279 /* names the acknowledgement that queue_run_dry() asked for */
+
+/* A verdict as it is sent. Every one is the queue's own template with its id and mark put in,
+ * so that none is built attribute by attribute. */
+struct verdict {
+	struct nlmsghdr message;
+	struct nfgenmsg queue;
+	struct nlattr header_attr; /* NFQA_VERDICT_HDR */
+	struct nfqnl_msg_verdict_hdr header;
+	struct nlattr mark_attr; /* NFQA_MARK; left out where the mark stays */
+	uint32_t mark;
+};
+
+#define VERDICT_MAX (sizeof(struct verdict) + CONNTRACK_MARK_ATTR_MAX)
+
+static_assert(sizeof(struct verdict) == 40 && offsetof(struct verdict, mark_attr) == 32, "no padding");
 
 struct queue {
 	struct mnl_socket *socket;
@@ -37,11 +54,12 @@ struct queue {
 	unsigned number;
 	bool dry;
 	uint64_t errors;
+	struct verdict verdict; /* the template */
 	size_t pending; /* bytes in `verdicts` */
 	struct mmsghdr headers[QUEUE_BATCH];
 	struct iovec vectors[QUEUE_BATCH];
-	_Alignas(struct nlmsghdr) char messages[QUEUE_BATCH][MESSAGE_ROOM];
-	_Alignas(struct nlmsghdr) char verdicts[VERDICT_ROOM];
+	_Alignas(64) char messages[QUEUE_BATCH][MESSAGE_ROOM];
+	_Alignas(64) char verdicts[QUEUE_BATCH * VERDICT_MAX];
 };
 
 /* ---- configuration ---- */
@@ -123,6 +141,18 @@ static bool size_socket(struct queue *queue, unsigned length)
 	       setsockopt(queue->fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &on, sizeof(on)) == 0;
 }
 
+static struct verdict verdict_template(unsigned number)
+{
+	return (struct verdict){
+		.message = { .nlmsg_type = NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_VERDICT, .nlmsg_flags = NLM_F_REQUEST },
+		.queue = { .version = NFNETLINK_V0, .res_id = htons((uint16_t)number) },
+		.header_attr = { .nla_len = NLA_HDRLEN + sizeof(struct nfqnl_msg_verdict_hdr),
+				 .nla_type = NFQA_VERDICT_HDR },
+		.header = { .verdict = htonl(NF_ACCEPT) },
+		.mark_attr = { .nla_len = NLA_HDRLEN + sizeof(uint32_t), .nla_type = NFQA_MARK },
+	};
+}
+
 static void point_vectors(struct queue *queue)
 {
 	for (unsigned i = 0; i < QUEUE_BATCH; i++) {
@@ -150,12 +180,14 @@ static unsigned holder(unsigned number)
 static void explain_bind(unsigned number, int why, char *error, size_t size)
 {
 	if (why == EPERM || why == EBUSY)
-		snprintf(error, size,
-			 "queue %u is held by another program (netlink port %u, usually its process id): end it, or choose "
-			 "other numbers with queue = in the configuration",
-			 number, holder(number));
+		snprintf(
+			error, size,
+			"queue %u is held by another program (netlink port %u, usually its process id): end it, or choose "
+			"other numbers with queue = in the configuration",
+			number, holder(number));
 	else if (why == EINVAL || why == EOPNOTSUPP || why == EPROTONOSUPPORT)
-		snprintf(error, size, "queue %u: this kernel has no nfnetlink_queue (CONFIG_NETFILTER_NETLINK_QUEUE)", number);
+		snprintf(error, size, "queue %u: this kernel has no nfnetlink_queue (CONFIG_NETFILTER_NETLINK_QUEUE)",
+			 number);
 	else
 		snprintf(error, size, "queue %u: %s", number, strerror(why));
 }
@@ -170,6 +202,7 @@ struct queue *queue_open(unsigned number, unsigned length, bool fail_open, char 
 	}
 	memset(queue, 0, sizeof(*queue));
 	queue->number = number;
+	queue->verdict = verdict_template(number);
 	point_vectors(queue);
 	queue->socket = netlink_open();
 	if (queue->socket)
@@ -203,30 +236,46 @@ uint64_t queue_errors(const struct queue *queue)
 
 /* ---- packets in ---- */
 
-static int read_attribute(const struct nlattr *attr, void *data)
+static void read_attribute(const struct nlattr *attr, struct queue_packet *packet)
 {
-	struct queue_packet *packet = data;
-	const struct nfqnl_msg_packet_hdr *header = mnl_attr_get_payload(attr);
+	const void *payload = (const char *)attr + NLA_HDRLEN;
+	const struct nfqnl_msg_packet_hdr *header = payload;
+	const uint32_t *number = payload;
 
-	switch (mnl_attr_get_type(attr)) {
+	switch (attr->nla_type & NLA_TYPE_MASK) {
 	case NFQA_PACKET_HDR:
 		packet->id = ntohl(header->packet_id);
 		packet->local = header->hook == NF_INET_LOCAL_OUT;
 		break;
 	case NFQA_MARK:
-		packet->mark = ntohl(mnl_attr_get_u32(attr));
+		packet->mark = ntohl(*number);
 		break;
 	case NFQA_IFINDEX_INDEV:
-		packet->ifindex = ntohl(mnl_attr_get_u32(attr));
+		packet->ifindex = ntohl(*number);
 		break;
 	case NFQA_PAYLOAD:
-		packet->bytes = mnl_attr_get_payload(attr);
-		packet->len = mnl_attr_get_payload_len(attr);
+		packet->bytes = payload;
+		packet->len = (size_t)attr->nla_len - NLA_HDRLEN;
 		break;
 	default:
 		break;
 	}
-	return MNL_CB_OK;
+}
+
+/* The library has this loop too, at forty calls per packet */
+static void read_attributes(const struct nlmsghdr *message, struct queue_packet *packet)
+{
+	const char *at = (const char *)message + NLMSG_LENGTH(sizeof(struct nfgenmsg));
+	const char *end = (const char *)message + message->nlmsg_len;
+
+	while (end - at >= NLA_HDRLEN) {
+		const struct nlattr *attr = (const void *)at;
+
+		if (attr->nla_len < NLA_HDRLEN || attr->nla_len > end - at)
+			return;
+		read_attribute(attr, packet);
+		at += NLA_ALIGN(attr->nla_len);
+	}
 }
 
 static void read_answer(struct queue *queue, const struct nlmsghdr *message)
@@ -255,7 +304,8 @@ static bool read_message(struct queue *queue, const char *bytes, size_t len, str
 	if (message->nlmsg_type != (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET))
 		return false;
 	*out = (struct queue_packet){ 0 };
-	return mnl_attr_parse(message, sizeof(struct nfgenmsg), read_attribute, out) >= 0;
+	read_attributes(message, out);
+	return true;
 }
 
 int queue_receive(struct queue *queue, struct queue_packet out[QUEUE_BATCH], bool wait, bool *empty)
@@ -278,16 +328,18 @@ int queue_receive(struct queue *queue, struct queue_packet out[QUEUE_BATCH], boo
 
 void queue_accept(struct queue *queue, uint32_t id, bool set_mark, uint32_t mark, const struct conntrack_mark_attr *ct)
 {
-	struct nlmsghdr *message = nfq_nlmsg_put(queue->verdicts + queue->pending, NFQNL_MSG_VERDICT, queue->number);
+	struct verdict *verdict = (void *)(queue->verdicts + queue->pending);
+	size_t len = set_mark ? sizeof(*verdict) : offsetof(struct verdict, mark_attr);
 
-	nfq_nlmsg_verdict_put(message, (int)id, NF_ACCEPT);
-	if (set_mark)
-		nfq_nlmsg_verdict_put_mark(message, mark);
+	*verdict = queue->verdict;
+	verdict->header.id = htonl(id);
+	verdict->mark = htonl(mark);
 	if (ct) {
-		memcpy(mnl_nlmsg_get_payload_tail(message), ct->bytes, ct->len);
-		message->nlmsg_len += MNL_ALIGN(ct->len);
+		memcpy((char *)verdict + len, ct->bytes, sizeof(ct->bytes));
+		len += NLA_ALIGN(ct->len);
 	}
-	queue->pending += message->nlmsg_len;
+	verdict->message.nlmsg_len = (uint32_t)len;
+	queue->pending += len;
 }
 
 void queue_flush(struct queue *queue)

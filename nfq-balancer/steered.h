@@ -3,7 +3,7 @@
  * nfq-balancer/steered.h - from a worker to the control thread: which flow got which link
  *
  * A ring with one producer (the worker) and one consumer (the control thread); neither
- * ever waits. What does not fit is counted by link: the consumer then takes these flows
+ * ever waits, and each looks at the other's cache line once per batch, not once per flow. What does not fit is counted by link: the consumer then takes these flows
  * back and counts them when the kernel reports them, so no count drifts.
  */
 #ifndef NFQB_STEERED_H
@@ -23,23 +23,33 @@ struct steered {
 };
 
 struct steered_ring {
-	_Alignas(64) _Atomic uint32_t head; /* next to write; producer */
-	_Atomic uint32_t untold[CONFIG_MAX_LINKS]; /* by link: did not fit; producer, running totals */
+	/* producer */
+	_Alignas(64) uint32_t next; /* to write */
+	uint32_t end; /* of the room that was seen free: the tail as last looked at, one round on */
+	_Atomic uint32_t untold[CONFIG_MAX_LINKS]; /* by link: did not fit; running totals */
+	_Alignas(64) _Atomic uint32_t head; /* end of what is told; producer */
 	_Alignas(64) _Atomic uint32_t tail; /* next to read; consumer */
-	struct steered slot[STEERED_RING];
+	_Alignas(64) struct steered slot[STEERED_RING];
 };
 
 static inline void steered_put(struct steered_ring *ring, uint64_t key, unsigned link)
 {
-	const uint32_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
-	const uint32_t untold = atomic_load_explicit(&ring->untold[link], memory_order_relaxed);
+	if (ring->next == ring->end)
+		ring->end = atomic_load_explicit(&ring->tail, memory_order_acquire) + STEERED_RING;
+	if (ring->next == ring->end) {
+		const uint32_t untold = atomic_load_explicit(&ring->untold[link], memory_order_relaxed);
 
-	if (head - atomic_load_explicit(&ring->tail, memory_order_acquire) == STEERED_RING) {
 		atomic_store_explicit(&ring->untold[link], untold + 1, memory_order_relaxed);
 		return;
 	}
-	ring->slot[head % STEERED_RING] = (struct steered){ key, link };
-	atomic_store_explicit(&ring->head, head + 1, memory_order_release);
+	ring->slot[ring->next++ % STEERED_RING] = (struct steered){ key, link };
+}
+
+/* Tell what was put. Before the verdicts leave: so the kernel's event of a flow always comes later. */
+static inline void steered_tell(struct steered_ring *ring)
+{
+	if (ring->next != atomic_load_explicit(&ring->head, memory_order_relaxed))
+		atomic_store_explicit(&ring->head, ring->next, memory_order_release);
 }
 
 static inline bool steered_take(struct steered_ring *ring, struct steered *out)

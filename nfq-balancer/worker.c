@@ -8,11 +8,13 @@
  * traffic and traffic never waits for a reload. Counters and the ring of records
  * are written here alone; readers copy them with relaxed loads and a sequence.
  */
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <urcu-qsbr.h>
 
@@ -24,31 +26,36 @@
 
 #define STOP_TRIES 5 /* one a second */
 
+/* Lines that the worker writes hold nothing that another thread writes */
 struct worker {
 	struct queue *queue;
 	struct worker_shared *shared;
 	struct decider decider;
-	pthread_t thread;
-	bool started;
-	_Atomic bool failed;
 	uint64_t seen; /* number of the snapshot whose rules `counters.rules` counts */
+	_Atomic bool failed;
+	/* the control thread's */
+	_Alignas(64) pthread_t thread;
+	bool started;
+	/* the worker's, for others to read */
 	struct worker_counters counters;
 	struct decision_ring ring;
-	struct steered_ring steered;
+	struct steered_ring steered; /* but for its tail, which has a line to itself */
 };
+
+static_assert(offsetof(struct worker, counters) % 64 == 0 && offsetof(struct worker, ring) % 64 == 0, "own lines");
+static_assert(sizeof(struct decision_slot) <= 128, "a record costs two lines");
 
 /* ---- life ---- */
 
 struct worker *worker_new(struct queue *queue, unsigned index, struct worker_shared *shared)
 {
-	struct worker *worker = aligned_alloc(64, (sizeof(*worker) + 63) / 64 * 64);
+	/* large, and zero pages until they are used */
+	struct worker *worker = mmap(NULL, sizeof(*worker), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (!worker) {
+	if (worker == MAP_FAILED) {
 		queue_close(queue);
 		return NULL;
 	}
-	/* large, but for the rings' slots, which are written before they are read */
-	memset(worker, 0, offsetof(struct worker, steered) + offsetof(struct steered_ring, slot));
 	worker->queue = queue;
 	worker->shared = shared;
 	worker->decider.runtime = shared->runtime;
@@ -73,7 +80,7 @@ void worker_free(struct worker *worker)
 	queue_close(worker->queue);
 	recent_free(worker->decider.recent);
 	free(worker->decider.sched);
-	free(worker);
+	munmap(worker, sizeof(*worker));
 }
 
 void worker_stop(struct worker *worker)
@@ -100,10 +107,15 @@ void worker_stop(struct worker *worker)
 
 /* ---- counting ---- */
 
-static void count(_Atomic uint64_t *counter)
+static void count_n(_Atomic uint64_t *counter, uint64_t n)
 {
 	/* one writer: a plain add, published without a locked instruction */
-	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1, memory_order_relaxed);
+	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+
+static void count(_Atomic uint64_t *counter)
+{
+	count_n(counter, 1);
 }
 
 static void count_decision(struct worker_counters *counters, const struct decision *decision)
@@ -119,8 +131,7 @@ static void count_decision(struct worker_counters *counters, const struct decisi
 		count(&counters->links[decision->link]);
 }
 
-/* What decide() has counted as sending, for the control thread to follow. Before the verdict
- * leaves: so the kernel's event of this flow always comes later. */
+/* What decide() has counted as sending, for the control thread to follow */
 static void tell_decision(struct worker *worker, const struct decision *decision)
 {
 	if (decision->action == DECISION_LINK && decision->reason != REASON_REPEAT)
@@ -150,6 +161,14 @@ static void record_decision(struct worker *worker, uint64_t now_ns, const struct
 
 /* ---- deciding ---- */
 
+static uint64_t monotonic_ns(void)
+{
+	struct timespec clock;
+
+	clock_gettime(CLOCK_MONOTONIC, &clock);
+	return (uint64_t)clock.tv_sec * 1000000000u + (uint64_t)clock.tv_nsec;
+}
+
 static const struct conntrack_mark_attr *verdict_attr(const struct worker *worker, const struct snapshot *snapshot,
 						      const struct decision *decision)
 {
@@ -159,29 +178,27 @@ static const struct conntrack_mark_attr *verdict_attr(const struct worker *worke
 }
 
 static void decide_packet(struct worker *worker, const struct snapshot *snapshot, const struct queue_packet *packet,
-			  uint64_t now_ns)
+			  const struct flow *flow, uint64_t now_ns)
 {
 	struct flow_meta meta = {
 		.mark = packet->mark,
 		.iface = snapshot_iface_slot(snapshot, packet->ifindex),
 		.from_router = packet->local,
 	};
-	struct flow flow;
-	enum decode_result decoded = decode_packet(packet->bytes, packet->len, &flow);
-
-	if (decoded != DECODE_OK) {
-		/* the packet still carries the waiting mark: the fallback takes it */
-		count(&worker->counters.undecoded[decoded]);
-		queue_accept(worker->queue, packet->id, false, 0, NULL);
-		return;
-	}
-	struct decision decision = decide(&worker->decider, &flow, &meta, now_ns / 1000000);
+	struct decision decision = decide(&worker->decider, flow, &meta, now_ns / 1000000);
 
 	queue_accept(worker->queue, packet->id, decision.packet_mark != packet->mark, decision.packet_mark,
 		     verdict_attr(worker, snapshot, &decision));
 	count_decision(&worker->counters, &decision);
 	tell_decision(worker, &decision);
-	record_decision(worker, now_ns, &flow, &meta, &decision);
+	record_decision(worker, now_ns, flow, &meta, &decision);
+}
+
+/* The packet still carries the waiting mark: the fallback takes it */
+static void leave_packet(struct worker *worker, const struct queue_packet *packet, enum decode_result why)
+{
+	count(&worker->counters.undecoded[why]);
+	queue_accept(worker->queue, packet->id, false, 0, NULL);
 }
 
 /* A new policy: its rules are counted from zero, by the counters' one writer */
@@ -203,16 +220,21 @@ static const struct snapshot *take_snapshot(struct worker *worker)
 static void decide_batch(struct worker *worker, const struct queue_packet *packets, int n)
 {
 	const struct snapshot *snapshot = take_snapshot(worker);
-	struct timespec clock;
+	const uint64_t now_ns = monotonic_ns();
+	enum decode_result decoded[QUEUE_BATCH];
+	struct flow flows[QUEUE_BATCH];
 
-	clock_gettime(CLOCK_MONOTONIC, &clock);
-	uint64_t now_ns = (uint64_t)clock.tv_sec * 1000000000u + (uint64_t)clock.tv_nsec;
-
+	for (int i = 0; i < n; i++)
+		decoded[i] = decode_packet(packets[i].bytes, packets[i].len, &flows[i]);
 	for (int i = 0; i < n; i++) {
-		count(&worker->counters.packets);
-		decide_packet(worker, snapshot, &packets[i], now_ns);
+		if (decoded[i] == DECODE_OK)
+			decide_packet(worker, snapshot, &packets[i], &flows[i], now_ns);
+		else
+			leave_packet(worker, &packets[i], decoded[i]);
 	}
+	count_n(&worker->counters.packets, (uint64_t)n);
 	count(&worker->counters.batches);
+	steered_tell(&worker->steered);
 	queue_flush(worker->queue);
 }
 

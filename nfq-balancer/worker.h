@@ -59,7 +59,7 @@ struct queue;
 
 /* What all workers share. The pointed-to things outlive every worker. */
 struct worker_shared {
-	struct snapshot *_Atomic snapshot; /* published by the control thread (RCU) */
+	_Alignas(64) struct snapshot *_Atomic snapshot; /* published by the control thread (RCU) */
 	const struct link_runtime *runtime;
 	struct sticky *sticky;
 	struct load *load;
