@@ -11,8 +11,8 @@
  *                  be right again soon. Events wait meanwhile and are replayed on the result.
  *   part by part   every few seconds: finds idle connections and mends what went wrong.
  *
- * Every entry into this file measures its processor time. Two seconds above the budget in a row, and events
- * are given up for a while; looks go on, as many as fit.
+ * What events cost is measured (here) and estimated (in the kernel). Beyond the budget they are given up at once,
+ * for a while (budget.h); looks go on, as many as fit.
  */
 #include "nfq-balancer/feedback.h"
 
@@ -23,6 +23,7 @@
 
 #include "conntrack/events.h"
 #include "conntrack/meaning.h"
+#include "nfq-balancer/budget.h"
 #include "nfq-balancer/daemon.h"
 #include "nfq-balancer/delay.h"
 #include "nfq-balancer/log.h"
@@ -35,9 +36,7 @@
 #define LOOK_EVERY_US UINT64_C(5000000) /* from the end of a look to the begin of the next */
 #define LOOK_PARTS 1 /* of a paced look, per tick: about a hundred entries */
 #define RESYNC_PAUSE_US UINT64_C(100000)
-#define PAUSE_MIN_S 10 /* without events, after they cost too much; doubles */
-#define PAUSE_MAX_S 320
-#define STRIKES 2 /* seconds above the budget */
+#define KERNEL_EVENT_NS 1500 /* of a processor, to make an event and hand it over; measured */
 
 struct feedback {
 	struct daemon *daemon;
@@ -55,9 +54,8 @@ struct feedback {
 	struct delay delay; /* from events in the kernel to their counts */
 	/* processor time */
 	uint64_t cpu_us; /* in this second */
-	unsigned strikes;
-	unsigned pause_s, paused; /* length of the next pause; seconds left of this one */
-	unsigned calm_s; /* seconds within the budget */
+	struct budget budget; /* of what events cost */
+	uint64_t decided, decided_second; /* taken from the rings since the last tick, and in this second */
 	/* rates */
 	uint64_t departed; /* at the last second */
 	uint32_t departures; /* per second, moving average */
@@ -114,8 +112,10 @@ static void take_decisions(struct feedback *feedback, uint64_t now)
 	for (unsigned i = 0; i < daemon->n_workers; i++) {
 		struct steered_ring *ring = worker_steered(daemon->workers[i]);
 
-		while (steered_take(ring, &steered))
+		while (steered_take(ring, &steered)) {
 			track_decided(feedback->track, steered.key, steered.link, now);
+			feedback->decided++;
+		}
 	}
 }
 
@@ -279,8 +279,11 @@ static bool resync(struct feedback *feedback, void (*each)(const struct conntrac
 /* True: no event is waiting */
 static bool hear_events(struct feedback *feedback)
 {
+	const uint64_t begin = cpu_begin(), events = feedback->status.events;
 	const int n = conntrack_events_read(feedback->events, EVENTS_AT_ONCE, on_event, feedback);
 
+	budget_spend(&feedback->budget, clock_us(CLOCK_THREAD_CPUTIME_ID) - begin +
+						(feedback->status.events - events) * KERNEL_EVENT_NS / 1000);
 	if (n >= 0)
 		return n < EVENTS_AT_ONCE;
 	if (errno == ENOBUFS) {
@@ -362,7 +365,7 @@ static enum feedback_source wanted_source(const struct feedback *feedback, const
 		return FEEDBACK_OFF;
 	if (!feedback->settings.events)
 		*why = "net.netfilter.nf_conntrack_events is 0";
-	else if (feedback->paused)
+	else if (budget_paused(&feedback->budget))
 		*why = "events cost more than feedback-budget";
 	else
 		return FEEDBACK_EVENTS;
@@ -403,32 +406,27 @@ static void settle_source(struct feedback *feedback)
 
 /* ---- every second ---- */
 
-static void keep_budget(struct feedback *feedback, uint64_t elapsed)
+static void keep_budget(struct feedback *feedback, uint64_t now)
 {
-	const uint64_t budget = policy_config(feedback->daemon->policy)->feedback_budget * UINT64_C(10);
-	const uint64_t permille = feedback->cpu_us * 1000 / elapsed;
+	const unsigned percent = policy_config(feedback->daemon->policy)->feedback_budget;
 
+	feedback->decided_second += feedback->decided;
+	if (budget_exceeded(&feedback->budget, now, percent, feedback->decided)) {
+		log_warning("feedback: events take more than feedback-budget is, %u %% of a processor: none for %u s",
+			    percent, feedback->budget.paused);
+		feedback->status.over_budget++;
+		settle_source(feedback);
+	}
+	feedback->decided = 0;
+}
+
+static void measure_cpu(struct feedback *feedback, uint64_t elapsed)
+{
+	feedback->status.cpu_permille = (uint32_t)(feedback->cpu_us * 1000 / elapsed);
 	feedback->cpu_us = 0;
-	feedback->status.cpu_permille = (uint32_t)permille;
-	if (feedback->paused) {
-		feedback->paused--;
-		return;
-	}
-	if (permille <= budget) {
-		feedback->strikes = 0;
-		if (++feedback->calm_s == PAUSE_MAX_S)
-			feedback->pause_s = PAUSE_MIN_S;
-		return;
-	}
-	feedback->calm_s = 0;
-	if (++feedback->strikes < STRIKES || !feedback->events)
-		return;
-	log_warning("feedback: takes %u.%u %% of a processor, feedback-budget is %u %%: no events for %u s",
-		    (unsigned)permille / 10, (unsigned)permille % 10, (unsigned)budget / 10, feedback->pause_s);
-	feedback->strikes = 0;
-	feedback->status.over_budget++;
-	feedback->paused = feedback->pause_s;
-	feedback->pause_s = 2 * feedback->pause_s < PAUSE_MAX_S ? 2 * feedback->pause_s : PAUSE_MAX_S;
+	budget_second(&feedback->budget, policy_config(feedback->daemon->policy)->feedback_budget,
+		      feedback->decided_second);
+	feedback->decided_second = 0;
 }
 
 /* What the schedulers read beside the counts */
@@ -469,7 +467,7 @@ static void every_second(struct feedback *feedback, uint64_t now)
 		return;
 	feedback->next_second = now + 1000000;
 	conntrack_settings_read(&feedback->settings);
-	keep_budget(feedback, elapsed);
+	measure_cpu(feedback, elapsed);
 	publish(feedback, elapsed);
 	settle_source(feedback);
 }
@@ -490,6 +488,7 @@ static void on_tick(evutil_socket_t fd, short what, void *data)
 		step_look(feedback, now);
 	}
 	cpu_end(feedback, begin);
+	keep_budget(feedback, now);
 	every_second(feedback, now_us());
 }
 
@@ -503,7 +502,7 @@ struct feedback *feedback_new(struct daemon *daemon)
 		return NULL;
 	feedback->daemon = daemon;
 	feedback->load = daemon->shared.load;
-	feedback->pause_s = PAUSE_MIN_S;
+	budget_init(&feedback->budget, now_us());
 	feedback->status.why = "";
 	feedback->track = track_new(feedback->load, MAX_FLOWS);
 	feedback->tick = event_new(daemon->base, -1, EV_PERSIST, on_tick, feedback);

@@ -215,7 +215,7 @@ def test_beyond_its_budget(make_world, scale):
     world = begin(make_world(links=2, clients=2), feedback_budget=1)
     run = world.traffic(flows=scale(30000), rate=3000)
     wait_until(lambda: source(world) == "samples", 30, "samples")
-    assert "feedback-budget is 1 %" in world.balancer.process.log()
+    assert "feedback-budget is, 1 %" in world.balancer.process.log()
     assert any("more than feedback-budget" in trouble for trouble in world.balancer.json("status")["troubles"])
     run.stop()
     assert run.result()["failures"] == {}
