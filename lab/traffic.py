@@ -8,17 +8,24 @@ import select
 import signal
 import subprocess
 
-from lab.host import wait_until
+from lab.host import PATIENCE, wait_until
 from lab.paths import tool
 
 _runs = itertools.count(1)
-# new flows per second and client: what an emulated machine can do (NFQB_MAX_RATE)
+# requests per second and client: what an emulated machine can do (NFQB_MAX_RATE)
 MAX_RATE = float(os.environ.get("NFQB_MAX_RATE", "inf"))
 
 
 def next_run():
     """A run number not used before in this process."""
     return next(_runs)
+
+
+def _bearable(rate, flows=1, packets=1, spread=0):
+    """New flows per second, at most `rate`, with which a client stays within MAX_RATE."""
+    if flows and spread and flows * packets / spread <= MAX_RATE:
+        packets = 1  # even all of them at once are few
+    return min(rate, MAX_RATE / packets)
 
 
 def _words(options):
@@ -77,7 +84,10 @@ class Client:
         # a port that comes back too soon would meet its predecessor's conntrack entry: no new flow
         options.setdefault("source_port", "10000-65535")
         if "rate" in options:
-            options["rate"] = min(options["rate"], MAX_RATE)
+            options["rate"] = _bearable(**{name: options[name] for name in ("rate", "flows", "packets", "spread")
+                                           if name in options})
+        if PATIENCE > 1:
+            options["timeout"] = options.get("timeout", 20) * PATIENCE
         options = {name.replace("_", "-") if name != "source_port" else name: v for name, v in options.items()}
         self.process = host.start(tool("traffic-client"), *_words({"to": to, "run": self.run, **options}),
                                   name="client", pipe=True)
@@ -98,7 +108,7 @@ class Client:
     def result(self, timeout=120):
         """Wait for the end; what became of the flows."""
         if self._result is None:
-            out, _ = self.process.popen.communicate(timeout=timeout)
+            out, _ = self.process.popen.communicate(timeout=timeout * PATIENCE)
             if self.process.popen.returncode:
                 raise RuntimeError("traffic-client: " + self.process.log())
             self._result = json.loads(out)
