@@ -49,12 +49,13 @@ CONNTRACK_SRC := $(wildcard conntrack/*.c)
 CLIENT_SRC := $(wildcard nfq-balancer/nfqbctl*.c)
 DAEMON_SRC := $(filter-out $(CLIENT_SRC),$(wildcard nfq-balancer/*.c))
 REPLAY_SRC := $(wildcard bench/replay*.c bench/sim*.c)
+LIVE_SRC := bench/bare.c $(wildcard bench/live_*.c)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 TOOL_SRC := $(wildcard tests/tools/*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 # what feeds files to the fuzzers where there is no libFuzzer
 FUZZ_MAIN := $(filter-out $(FUZZ_SRC),$(wildcard tests/fuzz/*.c))
-ALL_SRC := $(CONFIG_SRC) $(POLICY_SRC) $(CONNTRACK_SRC) $(CLIENT_SRC) $(DAEMON_SRC) $(REPLAY_SRC) $(UNIT_SRC) $(TOOL_SRC) $(FUZZ_SRC) $(FUZZ_MAIN)
+ALL_SRC := $(CONFIG_SRC) $(POLICY_SRC) $(CONNTRACK_SRC) $(CLIENT_SRC) $(DAEMON_SRC) $(REPLAY_SRC) $(LIVE_SRC) $(UNIT_SRC) $(TOOL_SRC) $(FUZZ_SRC) $(FUZZ_MAIN)
 
 LIBPOLICY := $(B)/libpolicy.a
 LIBCONFIG := $(B)/libconfig.a
@@ -62,13 +63,14 @@ LIBCONNTRACK := $(B)/libconntrack.a
 DAEMON := $(B)/nfq-balancer/nfq-balancer
 CLIENT := $(B)/nfq-balancer/nfqbctl
 REPLAY := $(B)/bench/replay
+LIVE := $(patsubst %.c,$(B)/%,$(LIVE_SRC))
 UNITS := $(patsubst %.c,$(B)/%,$(UNIT_SRC))
 TOOLS := $(patsubst %.c,$(B)/%,$(TOOL_SRC))
 FUZZERS := $(patsubst %.c,$(B)/%,$(FUZZ_SRC))
 
 all: $(DAEMON) $(CLIENT) $(REPLAY) ## build the daemon, the client and the replay harness
 replay: $(REPLAY) ## build the replay harness alone (needs no netfilter library)
-tools: $(TOOLS) ## build the tests' own traffic tools
+tools: $(TOOLS) $(LIVE) ## build the traffic tools of the tests and of bench/live
 units: $(UNITS) ## build the unit tests
 fuzzers: $(FUZZERS) ## build the fuzzers to replay their corpora (CC=clang LIBFUZZER=1: to search)
 
@@ -101,6 +103,12 @@ $(CLIENT): $(call obj,$(CLIENT_SRC))
 # no netfilter library here: that it links is the proof that the decision path is pure
 $(REPLAY): $(call obj,$(REPLAY_SRC)) $(LIBCONFIG) $(LIBPOLICY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CONF_LIBS) $(REPLAY_LIBS) -lm
+
+$(B)/bench/live_%: $(B)/bench/live_%.o
+	$(CC) $(ALL_LDFLAGS) -o $@ $^
+
+$(B)/bench/bare: $(B)/bench/bare.o
+	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(shell $(PKG_CONFIG) --libs libnetfilter_queue libmnl)
 
 $(B)/tests/unit/%: $(B)/tests/unit/%.o $(LIBCONFIG) $(LIBPOLICY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CONF_LIBS) $(UNIT_LIBS) -lcmocka -lm
@@ -160,6 +168,16 @@ check-vm: ## the system tests on Debian's own kernel, in a virtual machine (KERN
 shell-vm: ## a shell in that virtual machine, in the router of a lab
 	KERNEL="$(KERNEL)" MODULES="$(MODULES)" NFQB_BUILD="$(B)" tests/vm/run --shell
 
+bench-live: ## the contest on live load: install what is missing, build, twelve minutes (LIVE_OPTIONS="--rounds 9 --json FILE")
+	scripts/install-deps --build --bench
+	$(MAKE) B="$(B)" all tools
+	NFQB_BUILD="$(B)" bench/live $(LIVE_OPTIONS)
+
+bench-quick: ## under two minutes: against the ceiling and the kernel's own way; fails when something got much slower
+	scripts/install-deps --build --bench
+	$(MAKE) B="$(B)" all tools
+	NFQB_BUILD="$(B)" bench/live --quick $(LIVE_OPTIONS)
+
 demo: ## install what is missing, build, show the job on real traffic
 	scripts/demo
 
@@ -169,6 +187,6 @@ clean: ## remove what was built
 help: ## this list
 	@sed -n 's/^\([a-z_.-]*\):.*## /\1\t/p' Makefile | expand -t 24
 
-.PHONY: all replay tools units fuzzers install uninstall format tidy check check-vm shell-vm demo clean help
+.PHONY: all replay bench-live bench-quick tools units fuzzers install uninstall format tidy check check-vm shell-vm demo clean help
 .PRECIOUS: $(B)/%.o
 -include $(patsubst %.c,$(B)/%.d,$(ALL_SRC))

@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""
+bench/live's labs: a router per contender with the same LAN and links, the tools that send through
+it, and what the kernel and the machine counted meanwhile.
+"""
+
+import json
+import os
+import subprocess
+import time
+
+from lab import contenders, world
+from lab.host import wait_until
+from lab.paths import BUILD, DAEMON, tool
+
+HOSTS = 64  # hosts of the LAN that each sender plays: below nfq-balancer's limit for one source
+RULES = 1000
+FLOWS_APART = 1_000_000  # more than one run sends
+SPIN_US = 50
+CONNTRACK_MAX = "/proc/sys/net/netfilter/nf_conntrack_max"
+# counters at the first hook of the router and of the far side; there floods end
+FIRST_HOOK = """table ip live {
+counter first { }
+counter syn { }
+chain first {
+type filter hook prerouting priority -450
+ip dscp cs1 counter name first return
+tcp flags & (syn|ack) == syn counter name syn
+}
+}
+"""
+
+
+def program(name):
+    """One of bench/'s own programs"""
+    return os.path.join(BUILD, "bench", name)
+
+
+def busy():
+    """Seconds of all processors, softirq included, that were not idle since the machine started"""
+    with open("/proc/stat", encoding="ascii") as file:
+        ticks = [int(word) for word in file.readline().split()[1:9]]
+    return (sum(ticks[:3]) + sum(ticks[5:7])) / os.sysconf("SC_CLK_TCK")
+
+
+class Contender:
+    """A lab with one way to share connections; close() ends it."""
+
+    steers = True
+    asks_userspace = False
+
+    def __init__(self, name, options):
+        self.name = name
+        self.options = options
+        self.used = 0  # flows
+        self.process = None  # of the one in userspace
+        self.world = world(links=2, clients=2)
+        try:
+            self._prepare()
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+
+    def start(self):
+        """Install what steers."""
+        raise NotImplementedError
+
+    def close(self):
+        """End the lab."""
+        self.world.close()
+
+    def _prepare(self):
+        w = self.world
+        w.router.run("nft", "-f", "-", stdin=FIRST_HOOK)
+        arrivals = "".join(f"iifname {link.interface} ip dscp cs1 counter name {link.name} drop\n" for link in w.links)
+        w.internet.run("nft", "-f", "-", stdin="table ip live {\n" + "".join(
+            f"counter {link.name} {{ }}\n" for link in w.links)
+            + f"chain first {{\ntype filter hook prerouting priority -450\n{arrivals}}}\n}}\n")
+        self.sources = []
+        for n, client in enumerate(w.clients, 1):
+            self.sources.append([f"192.168.1.{HOSTS * n + host}" for host in range(HOSTS)])
+            client.ip(*(f"addr add {address}/24 dev eth0" for address in self.sources[-1]))
+        self.mac = json.loads(w.router.run("ip", "-j", "link", "show", "lan0").stdout)[0]["address"]
+        self.far = [w.internet.start(program("live_connect"), "serve", 80, stdin=subprocess.PIPE, name="accept"),
+                    w.internet.start("iperf3", "-s", name="iperf3")]
+        wait_until(lambda: "ready" in self.far[0].log(), 10, "the far side")
+
+    # ---- counting ----
+
+    def decisions(self, counters):
+        """(decided in userspace, left to the fallback) so far, of all counters of the router"""
+        return counters.get("decided", 0), counters.get("fallback", 0)
+
+    def counts(self):
+        """What was counted until now."""
+        counters = {}
+        for host in (self.world.router, self.world.internet):
+            listed = json.loads(host.run("nft", "-j", "list", "counters").stdout)["nftables"]
+            counters |= {(c := entry["counter"])["name"]: c["packets"] for entry in listed if "counter" in entry}
+        decided, fallback = self.decisions(counters)
+        return {"offered": counters["first"], "syn": counters["syn"], "decided": decided, "fallback": fallback,
+                **{link.name: counters[link.name] for link in self.world.links}}
+
+    def counts_settled(self):
+        """The same once nothing moves any more."""
+        last = None
+        while (now := self.counts()) != last:
+            last = now
+            time.sleep(0.02)
+        return now
+
+    def resident(self):
+        """Resident bytes of what runs in userspace, or None"""
+        if not self.process:
+            return None
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmRSS:"))
+
+    # ---- between measurements ----
+
+    def _cpu(self):
+        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as file:
+            return sum(int(word) for word in file.read().rpartition(")")[2].split()[11:13])
+
+    def forget(self):
+        """Empty the connection table, and wait until userspace has heard of it."""
+        self.world.router.run("conntrack", "-F", check=False)
+        deadline = time.monotonic() + 3
+        while self.process and time.monotonic() < deadline:
+            before = self._cpu()
+            time.sleep(0.05)
+            if self._cpu() - before <= 1:
+                break
+
+    # ---- sending ----
+
+    def start_flood(self, sender, seconds, *more):
+        """live_flood in a client: source addresses of its own, flows that were not there before."""
+        w = self.world
+        if "--first" not in more and "--cycle" not in more:
+            more = (*more, "--first", self.used)
+            self.used += FLOWS_APART
+        return w.clients[sender].start(
+            program("live_flood"), "--interface", "eth0", "--router", self.mac, "--from", ",".join(self.sources[sender]),
+            "--to", ",".join(w.servers), "--seconds", seconds, "--cpu", sender % os.cpu_count(), *more, pipe=True)
+
+    def start_connect(self, sender, how, seconds, *more):
+        """live_connect in a client."""
+        w = self.world
+        return w.clients[sender].start(
+            program("live_connect"), how, "--from", ",".join(self.sources[sender]), "--to", ",".join(w.servers),
+            "--seconds", seconds, *more, pipe=True)
+
+
+def result_of(process, timeout=60):
+    """The JSON that a tool prints at its end."""
+    out, _ = process.popen.communicate(timeout=timeout)
+    if process.popen.returncode:
+        raise RuntimeError(f"{process.name} ended with {process.popen.returncode}: {process.log()}")
+    return json.loads(out)
+
+
+# ---- the contenders ----
+
+class Kernel(Contender):
+    """One of lab/contenders.py, or its function with some arguments"""
+
+    def __init__(self, name, options, install):
+        self.install = install
+        super().__init__(name, options)
+
+    def start(self):
+        self.install(self.world)
+
+
+class Unsteered(Kernel):
+    """One default route"""
+
+    steers = False
+
+
+class Bare(Contender):
+    """The accept loop, the ceiling"""
+
+    asks_userspace = True
+    spin = 0
+
+    def start(self):
+        contenders.queued(self.world)
+        self.run_loop("0", [link.id for link in self.world.links])
+
+    def run_loop(self, queue, marks):
+        """Start the loop on a queue."""
+        self.process = self.world.router.start(program("bare"), "--queue", queue, "--marks", ",".join(map(str, marks)),
+                                               "--spin", self.spin, name="bare")
+        wait_until(lambda: "ready" in self.process.log(), 10, "the bare loop")
+
+
+class BareSpinning(Bare):
+    """It polls before it sleeps."""
+
+    spin = SPIN_US
+
+
+class Nfqlb(Contender):
+    """Nordix' nfqlb on the bare loop's rules: new flows alone go through its queue, which fails closed."""
+
+    asks_userspace = True
+
+    def start(self):
+        shared = f"nfqb-live-{os.getpid()}"
+        self.files = [f"/dev/shm/{shared}", f"/dev/shm/{shared}-frag"]
+        router = self.world.router
+        contenders.queued(self.world)
+        router.run(self.options.nfqlb, "init", f"--shm={shared}")
+        router.run(self.options.nfqlb, "activate", f"--shm={shared}", *(link.id for link in self.world.links))
+        self.process = router.start(self.options.nfqlb, "lb", f"--tshm={shared}", f"--ft_shm={shared}-frag", "--queue=0",
+                                    "--qlength=4096", "--hash_mode=0", name="nfqlb")
+        wait_until(lambda: router.sh("cat /proc/net/netfilter/nfnetlink_queue"), 10, "nfqlb's queue")
+
+    def close(self):
+        super().close()
+        for path in self.files:
+            if os.path.exists(path):
+                os.unlink(path)
+
+
+def many_rules(n):
+    """Rules of the kinds that people write, of which no benchmark's flow matches one."""
+    rules = {}
+    for i in range(n):
+        network = f"198.18.{i // 4 % 256}.{64 * (i // 1024 % 4)}/26"
+        rules[f"r{i}"] = ({"destination": [network], "use": "link1"},
+                          {"protocol": ["tcp", "udp"], "destination_port": [10000 + i], "use": "link2"},
+                          {"source": [f"10.{i % 256}.0.0/16"], "protocol": ["udp"], "use": "link2"},
+                          {"dscp": ["EF"], "destination": [network], "use": "link1"})[i % 4]
+    return rules
+
+
+class Ours(Contender):
+    """nfq-balancer as it is shipped, but for the keys given here"""
+
+    asks_userspace = True
+    scheduler = "least-load"
+    rules = 0
+    keys = {}
+
+    def start(self):
+        balancer, links = self.world.balancer, self.world.links
+        balancer.configure(links, {"balanced": {"links": [link.name for link in links], "scheduler": self.scheduler,
+                                                "sticky": "none"}},
+                           {**many_rules(self.rules), "rest": {"use": "balanced"}}, **self.keys)
+        balancer.start()
+        self.process = balancer.process
+
+    def decisions(self, counters):
+        return tuple(sum(packets for name, packets in counters.items() if name.startswith(kind))
+                     for kind in ("decided_", "fallback_"))
+
+
+class Wrr(Ours):
+    """Turns by weight, nothing to learn"""
+
+    scheduler = "wrr"
+    keys = {"feedback": False}
+
+
+class LeastLoad(Ours):
+    """The default"""
+
+
+class ManyRules(Ours):
+    """The default, and rules to look through"""
+
+    rules = RULES
+
+
+class Spinning(Wrr):
+    """Workers poll before they sleep."""
+
+    keys = {"feedback": False, "spin": SPIN_US}
+
+
+class OurRules(Bare):
+    """The bare loop behind nfq-balancer's rules: what these cost"""
+
+    def start(self):
+        balancer = self.world.balancer
+        balancer.configure(self.world.links, feedback=False)
+        balancer.rules("start")
+        self.run_loop("0", [link.id << 8 for link in self.world.links])
+
+    decisions = Ours.decisions
+
+
+class Dropping(Unsteered):
+    """No router at all: what the sender costs"""
+
+    def start(self):
+        self.world.router.run("nft", "-f", "-", stdin="flush chain ip live first\n"
+                              "add rule ip live first ip dscp cs1 counter name first drop\n")
+
+
+# name: (class, arguments)
+CONTENDERS = {
+    "none": (Unsteered, contenders.none),
+    "ecmp-l3": (Kernel, lambda w: contenders.ecmp(w, layer4=False)),
+    "ecmp-l4": (Kernel, contenders.ecmp),
+    "nth": (Kernel, lambda w: contenders.nth(w, only_tcp=False)),
+    "nth-nft": (Kernel, contenders.numgen),
+    "mwan3": (Kernel, contenders.mwan3),
+    "nfqlb": (Nfqlb,),
+    "bare": (Bare,),
+    "bare-spin": (BareSpinning,),
+    "bare-rules": (OurRules,),
+    "wrr": (Wrr,),
+    "least-load": (LeastLoad,),
+    "1000-rules": (ManyRules,),
+    "spin": (Spinning,),
+}
+
+
+def build(name, options):
+    """A contender by its name, started."""
+    kind, *arguments = CONTENDERS[name]
+    return kind(name, options, *arguments)
+
+
+def sender_alone(options):
+    """The lab that drops everything at once."""
+    return Dropping("sender", options, None)
+
+
+class RoomForFlows:
+    """The kernel's bound on connections, which all network namespaces share, raised for a while."""
+
+    def __init__(self, entries):
+        self.entries = entries
+        self.before = None
+
+    def __enter__(self):
+        with open(CONNTRACK_MAX, encoding="ascii") as file:
+            before = int(file.read())
+        if before < self.entries:
+            self.before = before
+            self._write(self.entries)
+
+    def __exit__(self, *_):
+        if self.before is not None:
+            self._write(self.before)
+
+    @staticmethod
+    def _write(entries):
+        with open(CONNTRACK_MAX, "w", encoding="ascii") as file:
+            file.write(str(entries))
+
+
+def missing_programs(nfqlb):
+    """Of what is needed, the first that is not there, or None"""
+    for path in (program("bare"), program("live_flood"), program("live_connect"), tool("traffic-server")):
+        if not os.access(path, os.X_OK):
+            return f"{path} is not built: make all tools"
+    for name in ("iperf3", "conntrack", "nft", "iptables", "ipset"):
+        if subprocess.run(["sh", "-c", f"command -v {name}"], capture_output=True, check=False).returncode:
+            return f"no {name}: scripts/install-deps --bench"
+    if nfqlb and not os.access(nfqlb, os.X_OK):
+        return f"{nfqlb}: not a program"
+    return None
