@@ -4,7 +4,6 @@
  */
 #include "nfq-balancer/budget.h"
 
-#define BUCKET_S 2
 #define PAUSE_MIN_S 10
 #define PAUSE_MAX_S 320
 
@@ -28,7 +27,7 @@ bool budget_exceeded(struct budget *budget, uint64_t now_us, unsigned percent, u
 	if (budget_paused(budget))
 		return false;
 	budget->flows += flows;
-	if (budget->debt_us <= BUCKET_S * UINT64_C(10000) * percent)
+	if (budget->debt_us <= UINT64_C(10000) * percent)
 		return false;
 	budget->debt_us = 0;
 	budget->calm_s = 0;

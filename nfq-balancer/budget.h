@@ -2,9 +2,9 @@
 /*
  * nfq-balancer/budget.h - may events go on costing what they cost?
  *
- * A bucket of processor time that fills at the rate of the budget and holds two
- * seconds of it: a flood is over the budget within a third of a second, a
- * busy second is not. Then events are given up for a pause, which doubles each time,
+ * A bucket of processor time that fills at the rate of the budget and holds one
+ * second of it: a flood is over the budget within a third of a second, a
+ * burst is not. Then events are given up for a pause, which doubles each time,
  * and lasts as long as new flows come at a rate that would not be affordable.
  */
 #ifndef NFQB_BUDGET_H

@@ -20,16 +20,30 @@ static json_t *names(char *const *list, size_t n)
 	return array;
 }
 
+/* "off", "auto", or a list of processors */
+static json_t *pinned(const struct pin_config *pin)
+{
+	json_t *array;
+
+	if (pin->kind != PIN_LIST)
+		return json_string(pin->kind == PIN_AUTO ? "auto" : "off");
+	array = json_array();
+	for (size_t i = 0; i < pin->n_cpus; i++)
+		json_array_append_new(array, json_integer(pin->cpus[i]));
+	return array;
+}
+
 static json_t *config_object(const struct config *config)
 {
-	return json_pack("{ss so so so sI si si sI sI sI sb sb sb si sb ss si ss ss? ss ss ss}", "file", config->file,
-			 "files", names(config->files, config->n_files), "lan", names(config->lan, config->n_lan),
-			 "helpers", names(config->helpers, config->n_helpers), "mask", (json_int_t)config->mask,
-			 "queue", (int)config->queue_first, "queues", (int)config->queues, "queue_length",
-			 (json_int_t)config->queue_length, "source_limit", (json_int_t)config->source_limit,
-			 "sticky_entries", (json_int_t)config->sticky_entries, "fallback", config->fallback, "local",
-			 config->local, "feedback", config->feedback, "feedback_budget", (int)config->feedback_budget,
-			 "offload", config->offload, "ip_forward",
+	return json_pack("{ss so so so sI si si sI si so sI sI sb sb sb si sb ss si ss ss? ss ss ss}", "file",
+			 config->file, "files", names(config->files, config->n_files), "lan",
+			 names(config->lan, config->n_lan), "helpers", names(config->helpers, config->n_helpers),
+			 "mask", (json_int_t)config->mask, "queue", (int)config->queue_first, "queues",
+			 (int)config->queues, "queue_length", (json_int_t)config->queue_length, "spin",
+			 (int)config->spin, "pin", pinned(&config->pin), "source_limit",
+			 (json_int_t)config->source_limit, "sticky_entries", (json_int_t)config->sticky_entries,
+			 "fallback", config->fallback, "local", config->local, "feedback", config->feedback,
+			 "feedback_budget", (int)config->feedback_budget, "offload", config->offload, "ip_forward",
 			 config->ip_forward == IP_FORWARD_SET ? "set" : "keep", "rule_preference",
 			 (int)config->rule_preference, "socket", config->socket, "socket_group", config->socket_group,
 			 "user", config->user, "run_directory", config->run_directory, "state_directory",

@@ -20,6 +20,7 @@
 #include "nfq-balancer/feedback.h"
 #include "nfq-balancer/log.h"
 #include "nfq-balancer/notify.h"
+#include "nfq-balancer/pin.h"
 #include "nfq-balancer/queue.h"
 #include "nfq-balancer/routes.h"
 #include "nfq-balancer/snapshot.h"
@@ -288,6 +289,8 @@ static bool open_workers(struct daemon *daemon, char *error, size_t size)
 {
 	const struct config *config = running(daemon);
 
+	if (!pin_check(&config->pin, error, size))
+		return false;
 	for (unsigned i = 0; i < config->queues; i++) {
 		struct queue *queue =
 			queue_open(config->queue_first + i, config->queue_length, config->fallback, error, size);
@@ -327,6 +330,19 @@ static void learn_entry(const struct conntrack_entry *entry, void *data)
 		decide_learn(&decider, &entry->flow, &meta, id, monotonic_ms());
 }
 
+void daemon_pin(struct daemon *daemon)
+{
+	cpu_set_t cpus;
+
+	for (unsigned i = 0; i < daemon->n_workers; i++) {
+		pin_worker(&running(daemon)->pin, i, &cpus);
+		const int failed = worker_pin(daemon->workers[i], &cpus);
+
+		if (failed)
+			log_warning("pin: worker %u: %s", i, strerror(failed));
+	}
+}
+
 bool daemon_start(struct daemon *daemon, char *error, size_t size)
 {
 	char values[256];
@@ -354,6 +370,7 @@ bool daemon_start(struct daemon *daemon, char *error, size_t size)
 			return false;
 		}
 	}
+	daemon_pin(daemon);
 	return true;
 }
 

@@ -64,6 +64,9 @@ void daemon_run(struct daemon *daemon);
 void daemon_stop(struct daemon *daemon);
 void daemon_free(struct daemon *daemon);
 
+/* Put the workers where the running configuration wants them */
+void daemon_pin(struct daemon *daemon);
+
 /* Read the configuration again and publish it. False: `errors` says why, the running
  * policy stays. Weights, states and schedulers set at runtime survive unless the
  * file's own value changed. */

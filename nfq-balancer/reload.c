@@ -14,6 +14,7 @@
 #include "nfq-balancer/daemon.h"
 #include "nfq-balancer/log.h"
 #include "nfq-balancer/notify.h"
+#include "nfq-balancer/pin.h"
 #include "nfq-balancer/snapshot.h"
 
 static void publish(struct daemon *daemon, struct snapshot *next)
@@ -34,6 +35,16 @@ static void remember_error(struct daemon *daemon, const struct config_messages *
 	daemon->last_error = errors->n ? strdup(errors->text[0]) : NULL;
 }
 
+static bool pins_possible(const struct config *config, struct config_messages *errors)
+{
+	char error[512];
+
+	if (pin_check(&config->pin, error, sizeof(error)))
+		return true;
+	messages_add(errors, "%s", error);
+	return false;
+}
+
 static bool reload(struct daemon *daemon, struct config_messages *errors)
 {
 	const struct config *running = policy_config(daemon->policy);
@@ -45,7 +56,7 @@ static bool reload(struct daemon *daemon, struct config_messages *errors)
 	config_messages_free(&warnings);
 	if (!config)
 		return false;
-	if (!config_inherit(config, running, errors)) {
+	if (!config_inherit(config, running, errors) || !pins_possible(config, errors)) {
 		config_free(config);
 		return false;
 	}
@@ -56,6 +67,7 @@ static bool reload(struct daemon *daemon, struct config_messages *errors)
 		return false;
 	log_set_level(config->log_level);
 	publish(daemon, next);
+	daemon_pin(daemon);
 	return true;
 }
 

@@ -10,6 +10,7 @@
 #define NFQB_WORKER_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 
 #include "conntrack/mark.h"
@@ -75,6 +76,8 @@ int worker_start(struct worker *worker);
 /* Orderly end: no new packets, decide those that wait, leave. Returns when the thread has ended. */
 void worker_stop(struct worker *worker);
 void worker_free(struct worker *worker);
+/* Let the running thread use these processors: 0, or an errno value. Control thread. */
+int worker_pin(struct worker *worker, const cpu_set_t *cpus);
 
 /* Did the thread end by itself because its socket broke? Any thread. */
 bool worker_failed(const struct worker *worker);

@@ -147,6 +147,7 @@ void config_free(struct config *config)
 	strings_free(config->lan, config->n_lan);
 	strings_free(config->ifaces, config->n_ifaces);
 	strings_free(config->helpers, config->n_helpers);
+	free(config->pin.cpus);
 	strings_free(config->files, config->n_files);
 	free(config->socket);
 	free(config->socket_group);

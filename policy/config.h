@@ -159,6 +159,21 @@ enum log_level {
 	LOG_LEVEL_DEBUG,
 };
 
+enum pin_kind {
+	PIN_OFF,
+	PIN_AUTO, /* one processor after another of those that the process may use */
+	PIN_LIST,
+};
+
+/* Where the workers run */
+struct pin_config {
+	enum pin_kind kind;
+	uint16_t *cpus; /* PIN_LIST: worker i on cpus[i modulo n_cpus] */
+	size_t n_cpus;
+	unsigned line; /* of the last entry */
+	const char *file;
+};
+
 enum ip_forward {
 	IP_FORWARD_SET, /* start turns it on, stop puts it back (default) */
 	IP_FORWARD_KEEP, /* leave it alone; check warns when it is off */
@@ -184,6 +199,8 @@ struct config {
 	unsigned queue_first; /* NFQUEUE numbers queue_first .. queue_first + queues - 1 */
 	unsigned queues;
 	uint32_t queue_length; /* packets, per queue */
+	uint32_t spin; /* us: how long a worker looks for the next packet before it sleeps */
+	struct pin_config pin;
 	uint32_t source_limit; /* new flows/s of one source before the fallback takes the rest; 0: no limit */
 	uint32_t sticky_entries; /* bound of the sticky table */
 	bool fallback; /* false: new flows wait for the daemon or are dropped */

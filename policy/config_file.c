@@ -201,6 +201,8 @@ static cfg_opt_t root_options[] = {
 	VALUE("queue"),
 	VALUE("queues"),
 	VALUE("queue-length"),
+	VALUE("spin"),
+	LIST("pin"),
 	VALUE("fallback"),
 	VALUE("local"),
 	VALUE("feedback"),

@@ -19,6 +19,8 @@ struct config_messages {
 };
 
 void config_messages_free(struct config_messages *messages);
+/* Append one message; false when memory is short */
+bool messages_add(struct config_messages *messages, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Read, check and complete (defaults) a configuration. Returns it, or NULL with
  * at least one message in `errors`: the first syntax error alone, or every wrong

@@ -68,8 +68,6 @@ void parse_warning(struct parse *parse, const char *file, unsigned line, const c
 /* "FILE:LINE: WHERE KEY VALUE, expected ..." */
 void value_error(struct parse *parse, const char *key, const struct value *value, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
-/* Append one message to a list; false when memory is short */
-bool messages_add(struct config_messages *messages, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Enter (or with NULL leave) a section */
 void parse_where(struct parse *parse, const char *kind, const char *title);
 /* `text` made fit for a message: no control characters, not endless; the second form quotes all but numbers */

@@ -15,12 +15,30 @@ static void print_strings(FILE *out, const char *key, char *const *strings, size
 	fprintf(out, "%s\n", n == 0 ? none : "");
 }
 
+static void print_waiting(FILE *out, const struct config *config)
+{
+	if (config->spin > 0)
+		fprintf(out, "%-16s%" PRIu32 " us: workers look for packets so long before they sleep\n", "spin",
+			config->spin);
+	else
+		fprintf(out, "%-16s0: workers sleep until a packet comes\n", "spin");
+	fprintf(out, "%-16s", "pin");
+	if (config->pin.kind == PIN_OFF)
+		fputs("off: workers run on any processor", out);
+	else if (config->pin.kind == PIN_AUTO)
+		fputs("auto: each worker has a processor of its own, as far as they go", out);
+	for (size_t i = 0; i < config->pin.n_cpus; i++)
+		fprintf(out, "%s%u", i == 0 ? "workers on processors " : ", ", config->pin.cpus[i]);
+	fputc('\n', out);
+}
+
 static void print_top(FILE *out, const struct config *config)
 {
 	print_strings(out, "files", config->files, config->n_files, "-");
 	print_strings(out, "lan", config->lan, config->n_lan, "none: no client's connection is steered");
 	fprintf(out, "%-16s%u, NFQUEUE %u to %u, %" PRIu32 " packets each\n", "queues", config->queues,
 		config->queue_first, config->queue_first + config->queues - 1, config->queue_length);
+	print_waiting(out, config);
 	fprintf(out, "%-16s%s\n", "fallback",
 		config->fallback ? "yes: without the daemon the kernel shares new connections out"
 				 : "no: without the daemon new connections are dropped");

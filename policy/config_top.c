@@ -11,6 +11,7 @@
 #include "policy/config_print.h"
 
 #define DEFAULT_MASK UINT32_C(0xff00)
+#define MAX_CPU 1023 /* CPU_SETSIZE of the usual libcs, less one */
 #define MAX_PREFERENCE 32700 /* main's own rule stands at 32766, and we take a few */
 
 /* Connection tracking helpers, by the kernel's names; Q.931 and RAS are those of H.323 */
@@ -166,6 +167,37 @@ static void parse_queues(struct parse *parse, cfg_t *root)
 	}
 }
 
+/* off, auto, or processors */
+static void parse_pin(struct parse *parse, cfg_t *root)
+{
+	struct pin_config *pin = &parse->config->pin;
+	const size_t n = section_count(root, "pin");
+	uint64_t cpu;
+
+	for (size_t i = 0; i < n; i++) {
+		const struct value *value = section_nth(root, "pin", i);
+		uint16_t *slot;
+
+		if (n == 1 && strcmp(value->text, "off") == 0)
+			return;
+		if (n == 1 && strcmp(value->text, "auto") == 0) {
+			pin->kind = PIN_AUTO;
+			return;
+		}
+		if (!number_parse(value->text, &cpu) || cpu > MAX_CPU) {
+			value_error(parse, "pin", value, "off, auto, or a list of processors, each 0 to %d", MAX_CPU);
+			continue;
+		}
+		slot = parse_push(parse, &pin->cpus, &pin->n_cpus, sizeof(*slot));
+		if (slot == NULL)
+			return;
+		*slot = (uint16_t)cpu;
+		pin->kind = PIN_LIST;
+		pin->file = value->file;
+		pin->line = value->line;
+	}
+}
+
 void parse_top(struct parse *parse, cfg_t *root)
 {
 	struct config *config = parse->config;
@@ -173,6 +205,8 @@ void parse_top(struct parse *parse, cfg_t *root)
 	parse_mask(parse, root);
 	parse_lan(parse, root);
 	parse_queues(parse, root);
+	config->spin = get_number(parse, root, "spin", 0, 0, 10000);
+	parse_pin(parse, root);
 	parse_helpers(parse, root);
 	config->source_limit = get_number(parse, root, "source-limit", 5000, 0, 10000000);
 	config->sticky_entries = get_number(parse, root, "sticky-entries", 65536, 64, 1u << 24);

@@ -129,7 +129,7 @@ static void defaults(void **state)
 static void top_keys(void **state)
 {
 	struct config *config = load_text(
-		"mask = 0x3f0000\nqueue = 10\nqueues = 4\nqueue-length = 99\nfallback = no\nlocal = on\noffload = on\n"
+		"mask = 0x3f0000\nqueue = 10\nqueues = 4\nqueue-length = 99\nspin = 50\npin = { 3, 0 }\nfallback = no\nlocal = on\noffload = on\n"
 		"ip-forward = keep\nhelpers = { ftp, \"sip\", ftp }\nsource-limit = 0\nsticky-entries = 1000\n"
 		"rule-preference = 77\nrun-directory = /run/x\nuser = nobody\nsocket-group = adm\n"
 		"state-directory = '/var/x'\nlog-level = debug\nlan = { \"br0\", \"ppp+\" }\n" LINK_A LINK_B GROUP
@@ -140,6 +140,11 @@ static void top_keys(void **state)
 	assert_int_equal(config->queue_first, 10);
 	assert_int_equal(config->queues, 4);
 	assert_int_equal(config->queue_length, 99);
+	assert_int_equal(config->spin, 50);
+	assert_int_equal(config->pin.kind, PIN_LIST);
+	assert_int_equal(config->pin.n_cpus, 2);
+	assert_int_equal(config->pin.cpus[0], 3);
+	assert_int_equal(config->pin.cpus[1], 0);
 	assert_false(config->fallback);
 	assert_true(config->local);
 	assert_true(config->offload);

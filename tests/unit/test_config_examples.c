@@ -76,6 +76,8 @@ static const char *const keys[] = {
 	"queue",
 	"queues",
 	"queue-length",
+	"spin",
+	"pin",
 	"fallback",
 	"local",
 	"feedback",

@@ -73,6 +73,7 @@ static void checksum(void **state)
 	const char *const same[] = {
 		TOP("log-level = debug"),
 		TOP("user = \"nobody\"\nsticky-entries = 64"),
+		TOP("spin = 50\npin = auto"),
 		"# comment\n" BASE REST,
 		BASE "rule \"x\" { protocol = \"tcp\"  use = \"a\" }\n" REST,
 	};
@@ -147,6 +148,8 @@ static void for_people(void **state)
 		"files           t.conf\n",
 		"lan             br0, ppp+\n",
 		"queues          2, NFQUEUE 8 to 9, 4096 packets each\n",
+		"spin            0: workers sleep until a packet comes\n",
+		"pin             off: workers run on any processor\n",
 		"source-limit    5000 new connections/s of one source, the fallback takes the rest\n",
 		"socket          /run/x/control.sock, root only\n",
 		"\nlink a: id 4, interface w0, weight 3, table 20 isp\n",
