@@ -6,7 +6,7 @@
  * (protocol, ports, addresses, ...) all possible values fall into classes: two
  * values are in one class when the same rules admit both. Compiling finds the
  * classes and keeps with each a bitmap of the rules that admit it. A look-up
- * finds the class of each field (a table, or a binary search for addresses), and
+ * finds the class of each field (a table, or for addresses a search among few), and
  * the bitmaps' intersection is the set of rules that match (bit vectors after
  * Lakshman & Stiliadis 1998, with a summary of their words as by Baboescu &
  * Varghese 2001).
@@ -16,7 +16,9 @@
  * each shape has words of its own in the bitmaps, and only the bitmaps of its own
  * fields are intersected there. These are sparse: only words that are not
  * zero are kept, found through a summary with one bit for each word, and
- * intersecting the summaries first skips nearly all of them. Within a shape, rules
+ * intersecting the summaries first skips nearly all of them. And each class has one
+ * bit for each shape of which it leaves any rule: most shapes are ruled out by an
+ * AND of one word for each field. Within a shape, rules
  * keep their order; the answer is the least of what the shapes find.
  *
  * Marks are arbitrary bits and masks, so they are tried on what the bitmaps find.
@@ -154,6 +156,61 @@ static bool compile_fields(struct classifier *classifier, const struct census *c
 	return true;
 }
 
+/* Words of this span that belong to the shape */
+static uint64_t shape_words(const struct shape *shape, unsigned span)
+{
+	const unsigned first = span * 64;
+	uint64_t words = ~UINT64_C(0);
+
+	if (shape->begin > first)
+		words &= ~UINT64_C(0) << (shape->begin - first);
+	if (shape->end < first + 64)
+		words &= ~(~UINT64_C(0) << (shape->end - first));
+	return words;
+}
+
+static bool states(const struct shape *shape, unsigned field)
+{
+	for (unsigned i = 0; i < shape->n_fields; i++) {
+		if (shape->fields[i] == field)
+			return true;
+	}
+	return false;
+}
+
+/* Does this class of the field leave any rule of the shape? */
+static bool class_leaves(const struct classifier *classifier, const struct shape *shape, unsigned field, size_t class)
+{
+	const struct span *spans = &classifier->fields[field].spans[class * classifier->n_spans];
+
+	if (!states(shape, field))
+		return true;
+	for (unsigned span = shape->begin / 64; span * 64 < shape->end; span++) {
+		if (spans[span].present & shape_words(shape, span))
+			return true;
+	}
+	return false;
+}
+
+/* struct field's `shapes` */
+static bool compile_summary(struct classifier *classifier)
+{
+	for (unsigned f = 0; f < classifier->n_fields; f++) {
+		struct field *field = &classifier->fields[f];
+
+		field->shapes = calloc(field->n_classes, sizeof(*field->shapes));
+		if (!field->shapes)
+			return false;
+		for (size_t class = 0; class < field->n_classes; class ++) {
+			for (unsigned i = 0; i < classifier->n_shapes; i++) {
+				if (class_leaves(classifier, &classifier->shapes[i], f, class))
+					field->shapes[class] |= UINT64_C(1) << i % 64;
+			}
+		}
+	}
+	return true;
+}
+
 static bool compile(struct classifier *classifier)
 {
 	const struct census census = take_census(classifier->rules, classifier->n_rules);
@@ -166,7 +223,7 @@ static bool compile(struct classifier *classifier)
 		return false;
 	make_shapes(classifier, &census);
 	position = place_rules(classifier, &census);
-	ok = position && compile_fields(classifier, &census, position);
+	ok = position && compile_fields(classifier, &census, position) && compile_summary(classifier);
 	free(position);
 	return ok;
 }
@@ -215,19 +272,6 @@ bool classifier_marks_hold(const struct rule_config *rule, const struct flow_met
 	return !rule->n_marks;
 }
 
-/* Words of this span that belong to the shape */
-static uint64_t shape_words(const struct shape *shape, unsigned span)
-{
-	const unsigned first = span * 64;
-	uint64_t words = ~UINT64_C(0);
-
-	if (shape->begin > first)
-		words &= ~UINT64_C(0) << (shape->begin - first);
-	if (shape->end < first + 64)
-		words &= ~(~UINT64_C(0) << (shape->end - first));
-	return words;
-}
-
 /* Finds the first rule in one word of the shape, and returns whether to look no further */
 static bool word_first(struct lookup *lookup, const struct shape *shape, unsigned word)
 {
@@ -266,8 +310,21 @@ static void shape_first(struct lookup *lookup, const struct shape *shape)
 	}
 }
 
+/* Of the 64 shapes from `base` on, those of this summary */
+static void shapes_first(struct lookup *lookup, unsigned base, uint64_t summary)
+{
+	for (; summary; summary &= summary - 1) {
+		const unsigned i = base + (unsigned)__builtin_ctzll(summary);
+
+		if (i >= lookup->classifier->n_shapes || lookup->classifier->shapes[i].first_rule >= lookup->best)
+			break;
+		shape_first(lookup, &lookup->classifier->shapes[i]);
+	}
+}
+
 unsigned classifier_first(const struct classifier *classifier, const struct flow *flow, const struct flow_meta *meta)
 {
+	uint64_t shapes = ~UINT64_C(0);
 	struct lookup lookup;
 
 	lookup.classifier = classifier;
@@ -275,13 +332,12 @@ unsigned classifier_first(const struct classifier *classifier, const struct flow
 	lookup.best = classifier->n_rules;
 	for (unsigned i = 0; i < classifier->n_fields; i++) {
 		const struct field *field = &classifier->fields[i];
+		const size_t class = field_class(field, flow, meta);
 
-		lookup.spans[i] = &field->spans[(size_t)field_class(field, flow, meta) * classifier->n_spans];
+		lookup.spans[i] = &field->spans[class * classifier->n_spans];
+		shapes &= field->shapes[class];
 	}
-	for (unsigned i = 0; i < classifier->n_shapes; i++) {
-		if (classifier->shapes[i].first_rule >= lookup.best)
-			break;
-		shape_first(&lookup, &classifier->shapes[i]);
-	}
+	for (unsigned i = 0; i < classifier->n_shapes; i += 64)
+		shapes_first(&lookup, i, shapes);
 	return lookup.best;
 }

@@ -20,9 +20,10 @@ static const size_t table_size[FIELDS] = {
 	[FIELD_IFACE] = 65536,	[FIELD_DSCP] = 256,	     [FIELD_ORIGIN] = 2,
 };
 
+/* Without a branch: nobody could predict it */
 static bool key_less(struct key a, struct key b)
 {
-	return a.high != b.high ? a.high < b.high : a.low < b.low;
+	return (a.high < b.high) | ((a.high == b.high) & (a.low < b.low));
 }
 
 static bool key_equal(struct key a, struct key b)
@@ -40,13 +41,27 @@ static struct key addr_key(const struct flow_addr *addr, unsigned family)
 	return (struct key){ .high = be64toh(words[0]), .low = be64toh(words[1]) };
 }
 
+/* What tells steps apart well: the high half of an IPv6 address, all of an IPv4 one */
+static uint64_t key_prefix(struct key key, unsigned family)
+{
+	return family == 6 ? key.high : key.low;
+}
+
 /* ---- look-up ---- */
 
-static uint32_t steps_class(const struct steps *steps, struct key key)
+static uint32_t steps_class(const struct steps *steps, struct key key, unsigned family)
 {
-	size_t low = 0;
+	const uint64_t prefix = key_prefix(key, family);
+	uint64_t bucket;
+	size_t low;
 
-	for (size_t n = steps->n; n > 1;) {
+	if (!steps->bucket || prefix < steps->base)
+		return steps->step[0].class;
+	bucket = (prefix - steps->base) >> steps->shift;
+	if (bucket >= steps->n_buckets)
+		bucket = steps->n_buckets - 1;
+	low = steps->bucket[bucket];
+	for (size_t n = steps->bucket[bucket + 1] - low + 1; n > 1;) {
 		const size_t half = n / 2;
 
 		low = key_less(key, steps->step[low + half].first) ? low : low + half;
@@ -55,25 +70,35 @@ static uint32_t steps_class(const struct steps *steps, struct key key)
 	return steps->step[low].class;
 }
 
+static uint32_t table_class(const struct field *field, unsigned value)
+{
+	return field->page[field->page_of[value >> PAGE_BITS]][value % PAGE_VALUES];
+}
+
+static uint32_t addr_class(const struct field *field, const struct flow_addr *addr, unsigned family)
+{
+	return steps_class(&field->steps[family == 6], addr_key(addr, family), family);
+}
+
 uint32_t field_class(const struct field *field, const struct flow *flow, const struct flow_meta *meta)
 {
 	switch (field->kind) {
 	case FIELD_PROTOCOL:
-		return field->table[flow->protocol];
+		return table_class(field, flow->protocol);
 	case FIELD_DPORT:
-		return field->table[flow->ports ? flow->dport : NO_PORT];
+		return table_class(field, flow->ports ? flow->dport : NO_PORT);
 	case FIELD_SPORT:
-		return field->table[flow->ports ? flow->sport : NO_PORT];
+		return table_class(field, flow->ports ? flow->sport : NO_PORT);
 	case FIELD_SOURCE:
-		return steps_class(&field->steps[flow->family == 6], addr_key(&flow->src, flow->family));
+		return addr_class(field, &flow->src, flow->family);
 	case FIELD_DESTINATION:
-		return steps_class(&field->steps[flow->family == 6], addr_key(&flow->dst, flow->family));
+		return addr_class(field, &flow->dst, flow->family);
 	case FIELD_IFACE:
-		return field->table[meta->iface];
+		return table_class(field, meta->iface);
 	case FIELD_DSCP:
-		return field->table[flow->dscp];
+		return table_class(field, flow->dscp);
 	case FIELD_ORIGIN:
-		return field->table[meta->from_router];
+		return table_class(field, meta->from_router);
 	case FIELDS:
 		break;
 	}
@@ -229,7 +254,6 @@ struct sweep {
 	unsigned n_words, n_spans;
 	uint32_t *count; /* by bit: conditions of the rule that admit the value at hand; several may overlap */
 	uint64_t *bits; /* rules whose count is not 0 */
-	uint32_t n_classes;
 	size_t n_packed, packed_room;
 	uint32_t *index; /* open hash table of classes by content, class + 1 */
 	size_t index_mask;
@@ -269,7 +293,7 @@ static bool keep_word(struct sweep *sweep, uint64_t word)
 /* A new class with the content of sweep->bits */
 static bool class_new(struct sweep *sweep)
 {
-	struct span *spans = class_spans(sweep, sweep->n_classes);
+	struct span *spans = class_spans(sweep, sweep->field->n_classes);
 
 	for (unsigned word = 0; word < sweep->n_words; word++) {
 		if (word % 64 == 0)
@@ -280,7 +304,7 @@ static bool class_new(struct sweep *sweep)
 		if (!keep_word(sweep, sweep->bits[word]))
 			return false;
 	}
-	sweep->n_classes++;
+	sweep->field->n_classes++;
 	return true;
 }
 
@@ -303,7 +327,7 @@ static bool class_find(struct sweep *sweep, uint32_t *class)
 		if (class_is(sweep, *class))
 			return true;
 	}
-	*class = sweep->n_classes;
+	*class = sweep->field->n_classes;
 	sweep->index[slot] = *class + 1;
 	return class_new(sweep);
 }
@@ -365,22 +389,80 @@ static bool sweep_begin(struct sweep *sweep, unsigned n_words, size_t n_edges)
 
 /* ---- one field ---- */
 
-static bool compile_table(struct field *field)
+/* The page at `number` gets the classes of its values; *step is the one of its first, and moves on */
+static void fill_page(struct field *field, size_t number, size_t first, size_t *step)
 {
 	const struct steps *steps = &field->steps[0];
-	const size_t size = table_size[field->kind];
 
-	if (!size)
-		return true;
-	field->table = calloc(size, sizeof(*field->table));
-	if (!field->table)
-		return false;
-	for (size_t value = 0, step = 0; value < size; value++) {
-		while (step + 1 < steps->n && steps->step[step + 1].first.low <= value)
-			step++;
-		field->table[value] = steps->step[step].class;
+	for (size_t i = 0; i < PAGE_VALUES; i++) {
+		while (*step + 1 < steps->n && steps->step[*step + 1].first.low <= first + i)
+			++*step;
+		field->page[number][i] = steps->step[*step].class;
 	}
+}
+
+static bool compile_table(struct field *field)
+{
+	const size_t n = (table_size[field->kind] + PAGE_VALUES - 1) / PAGE_VALUES;
+	size_t kept = 0, step = 0;
+	void *shrunk;
+
+	field->page_of = calloc(n, sizeof(*field->page_of));
+	field->page = calloc(n, sizeof(*field->page));
+	if (!field->page_of || !field->page)
+		return false;
+	for (size_t i = 0; i < n; i++) {
+		size_t same = 0;
+
+		fill_page(field, kept, i * PAGE_VALUES, &step);
+		while (memcmp(field->page[same], field->page[kept], sizeof(*field->page)))
+			same++;
+		field->page_of[i] = (uint16_t)same;
+		kept += same == kept;
+	}
+	shrunk = realloc(field->page, kept * sizeof(*field->page));
+	if (shrunk)
+		field->page = shrunk;
 	return true;
+}
+
+#define MAX_BUCKETS 16384
+
+/* Where the look-up of an address begins */
+static bool compile_buckets(struct steps *steps, unsigned family)
+{
+	uint64_t space, bucket = 0;
+	size_t wanted = 4, at = 0;
+
+	if (steps->n < 2)
+		return true;
+	while (wanted < 2 * steps->n && wanted < MAX_BUCKETS)
+		wanted *= 2;
+	steps->base = key_prefix(steps->step[1].first, family);
+	space = key_prefix(steps->step[steps->n - 1].first, family) - steps->base;
+	while (space >> steps->shift >= wanted)
+		steps->shift++;
+	steps->n_buckets = (space >> steps->shift) + 1;
+	steps->bucket = calloc(steps->n_buckets + 1, sizeof(*steps->bucket));
+	if (!steps->bucket)
+		return false;
+	for (; bucket < steps->n_buckets; bucket++) {
+		const uint64_t begin = steps->base + (bucket << steps->shift);
+
+		/* before the first step that starts in this bucket, wherever in it */
+		while (at + 1 < steps->n && key_prefix(steps->step[at + 1].first, family) < begin)
+			at++;
+		steps->bucket[bucket] = (uint32_t)at;
+	}
+	steps->bucket[bucket] = (uint32_t)steps->n - 1;
+	return true;
+}
+
+static bool compile_lookup(struct field *field)
+{
+	if (table_size[field->kind])
+		return compile_table(field);
+	return compile_buckets(&field->steps[0], 4) && compile_buckets(&field->steps[1], 6);
 }
 
 bool field_compile(struct field *field, enum field_kind kind, const struct rule_config *rules, size_t n_rules,
@@ -398,7 +480,7 @@ bool field_compile(struct field *field, enum field_kind kind, const struct rule_
 		ok = collect_edges(&edges6, kind, 6, &placed);
 	ok = ok && sweep_begin(&sweep, n_words, edges4.n + edges6.n) &&
 	     sweep_edges(&sweep, &field->steps[0], &edges4) && sweep_edges(&sweep, &field->steps[1], &edges6) &&
-	     compile_table(field);
+	     compile_lookup(field);
 	sweep_end(&sweep);
 	free(edges4.edge);
 	free(edges6.edge);
@@ -407,9 +489,13 @@ bool field_compile(struct field *field, enum field_kind kind, const struct rule_
 
 void field_free(struct field *field)
 {
-	free(field->steps[0].step);
-	free(field->steps[1].step);
-	free(field->table);
+	for (unsigned i = 0; i < 2; i++) {
+		free(field->steps[i].step);
+		free(field->steps[i].bucket);
+	}
+	free(field->page_of);
+	free(field->page);
+	free(field->shapes);
 	free(field->spans);
 	free(field->packed);
 }

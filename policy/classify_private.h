@@ -8,6 +8,9 @@
 #include "policy/config.h"
 #include "policy/flow.h"
 
+#define PAGE_BITS 8
+#define PAGE_VALUES (1 << PAGE_BITS)
+
 enum field_kind {
 	FIELD_PROTOCOL,
 	FIELD_DPORT,
@@ -31,10 +34,16 @@ struct step {
 	uint32_t class;
 };
 
-/* The classes of all values of one family; the first step starts at 0 */
+/* The classes of all values of one family; the first step starts at 0. So that a look-up
+ * tries few of them, the space from the second step to the last is cut into buckets
+ * of equal size: a value in bucket b is of a step from bucket[b] to bucket[b + 1]. */
 struct steps {
 	struct step *step;
 	size_t n;
+	uint32_t *bucket; /* n_buckets + 1; NULL: there is one step */
+	uint64_t n_buckets;
+	uint64_t base; /* key_prefix() of the second step */
+	unsigned shift; /* of the difference to base: the bucket */
 };
 
 /* 64 words of a class's bitmap, of which only those present are kept */
@@ -46,7 +55,11 @@ struct span {
 struct field {
 	enum field_kind kind;
 	struct steps steps[2]; /* addresses: IPv4 and IPv6; others: the first only */
-	uint32_t *table; /* class by value, for all but addresses */
+	/* all but addresses: class by value, in pages, of which those alike are kept once */
+	uint32_t (*page)[PAGE_VALUES];
+	uint16_t *page_of; /* by the value's high bits */
+	uint32_t n_classes;
+	uint64_t *shapes; /* by class: shapes in which it leaves rules; bit: index modulo 64 (classify.c) */
 	struct span *spans; /* by class, one for each 64 words of a bitmap */
 	uint64_t *packed;
 };

@@ -302,10 +302,18 @@ static struct question ask(const struct decider *decider, const struct flow *flo
 	};
 }
 
-struct decision decide(struct decider *decider, const struct flow *flow, const struct flow_meta *meta, uint64_t now)
+uint64_t decide_prepare(const struct decider *decider, const struct flow *flow)
+{
+	const uint64_t tuple = flow_hash_tuple(flow, decider->key);
+
+	recent_prefetch(decider->recent, tuple);
+	return tuple;
+}
+
+struct decision decide_prepared(struct decider *decider, const struct flow *flow, const struct flow_meta *meta,
+				uint64_t now, uint64_t tuple)
 {
 	const struct question q = ask(decider, flow, meta, now);
-	const uint64_t tuple = flow_hash_tuple(flow, decider->key);
 	struct decision decision;
 
 	if (decide_repeat(&q, tuple, &decision))
@@ -317,6 +325,11 @@ struct decision decide(struct decider *decider, const struct flow *flow, const s
 	if (decision.action == DECISION_LINK && decider->load)
 		load_add(&decider->load->steered[decider->worker], (unsigned)decision.link, 1);
 	return decision;
+}
+
+struct decision decide(struct decider *decider, const struct flow *flow, const struct flow_meta *meta, uint64_t now)
+{
+	return decide_prepared(decider, flow, meta, now, decide_prepare(decider, flow));
 }
 
 struct decision decide_peek(const struct decider *decider, const struct flow *flow, const struct flow_meta *meta,

@@ -61,6 +61,13 @@ struct decision {
 /* Decide a new flow and account for it. `now` in ms, monotonic. */
 struct decision decide(struct decider *decider, const struct flow *flow, const struct flow_meta *meta, uint64_t now);
 
+/* The same in two steps, for who has several flows at hand: decide_prepare() for all of them,
+ * then decide_prepared() for each, in order, with what the first returned. Memory that decisions
+ * wait for is then fetched while others are made. */
+uint64_t decide_prepare(const struct decider *decider, const struct flow *flow);
+struct decision decide_prepared(struct decider *decider, const struct flow *flow, const struct flow_meta *meta,
+				uint64_t now, uint64_t tuple);
+
 /* What decide() would say of a flow that is not in flight; nothing is accounted.
  * `scores` as of sched_peek(). `sticky_age` in ms, set when the reason is REASON_STICKY. */
 struct decision decide_peek(const struct decider *decider, const struct flow *flow, const struct flow_meta *meta,

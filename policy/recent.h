@@ -19,6 +19,9 @@ struct recent;
 struct recent *recent_new(unsigned log2_entries); /* NULL: out of memory */
 void recent_free(struct recent *recent);
 
+/* A look-up of `key` is coming: let its set be fetched meanwhile */
+void recent_prefetch(const struct recent *recent, uint64_t key);
+
 /* The value stored for `key` at most RECENT_LIFETIME_MS ago, or 0. `now` in ms. */
 uint32_t recent_get(const struct recent *recent, uint64_t key, uint64_t now);
 void recent_put(struct recent *recent, uint64_t key, uint32_t value, uint64_t now);

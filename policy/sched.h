@@ -28,16 +28,16 @@
 #include "policy/load.h"
 #include "policy/runtime.h"
 
-/* What wrr remembers of one link in one group */
+/* What wrr remembers of one link in one group. One writer; `explain` looks at it from another thread */
 struct sched_wrr {
-	int64_t credit; /* gained less paid */
-	uint32_t weight; /* at its last turn: a change shows */
+	_Atomic int64_t credit; /* gained less paid */
+	_Atomic uint32_t weight; /* at its last turn: a change shows */
 };
 
-/* What latency remembers of one group */
+/* What latency remembers of one group; the same */
 struct sched_latency {
-	uint64_t tried; /* bit i: links[i] was given a flow to be measured by */
-	uint32_t turns;
+	_Atomic uint64_t tried; /* bit i: links[i] was given a flow to be measured by */
+	_Atomic uint32_t turns;
 };
 
 struct sched_state {

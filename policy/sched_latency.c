@@ -53,7 +53,7 @@ static uint64_t nearest(const struct sched_input *input, uint64_t links)
 static uint64_t choose(const struct sched_latency *memory, const struct sched_input *input, bool *untried)
 {
 	const uint64_t room = sched_with_room(input);
-	const uint64_t fresh = unknown(input, room) & ~memory->tried;
+	const uint64_t fresh = unknown(input, room) & ~atomic_load_explicit(&memory->tried, memory_order_relaxed);
 	uint64_t near;
 
 	*untried = fresh != 0;
@@ -61,10 +61,20 @@ static uint64_t choose(const struct sched_latency *memory, const struct sched_in
 		return input->candidates;
 	if (fresh)
 		return fresh;
-	if (memory->turns % EXPLORE == EXPLORE - 1)
+	if (atomic_load_explicit(&memory->turns, memory_order_relaxed) % EXPLORE == EXPLORE - 1)
 		return room;
 	near = nearest(input, room);
 	return near ? near : room;
+}
+
+/* One writer: plain additions, published without a locked instruction */
+static void account(struct sched_latency *memory, unsigned link, bool untried)
+{
+	const uint64_t tried = atomic_load_explicit(&memory->tried, memory_order_relaxed);
+	const uint32_t turns = atomic_load_explicit(&memory->turns, memory_order_relaxed);
+
+	atomic_store_explicit(&memory->tried, tried | (uint64_t)untried << link, memory_order_relaxed);
+	atomic_store_explicit(&memory->turns, turns + 1, memory_order_relaxed);
 }
 
 static unsigned latency_pick(struct sched_state *state, const struct sched_input *input)
@@ -76,9 +86,7 @@ static unsigned latency_pick(struct sched_state *state, const struct sched_input
 
 	among.candidates = choose(memory, input, &untried);
 	link = sched_least_load_ops.pick(state, &among);
-	if (untried)
-		memory->tried |= UINT64_C(1) << link;
-	memory->turns++;
+	account(memory, link, untried);
 	return link;
 }
 

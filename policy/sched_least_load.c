@@ -22,75 +22,85 @@
 struct contest {
 	uint32_t capacity[CONFIG_MAX_LINKS]; /* effective, scaled to at most CAPACITY_MAX */
 	uint64_t flows[CONFIG_MAX_LINKS]; /* sending + 1, in FRACTIONs */
+	unsigned best; /* the least loaded link, the first of several */
 };
+
+/* Bits up to the highest one that is set */
+static unsigned bits_of(uint64_t n)
+{
+	return n ? 64 - (unsigned)__builtin_clzll(n) : 0;
+}
 
 /* Largest r with r * r <= n */
 static uint64_t square_root(uint64_t n)
 {
 	uint64_t root = 0;
 
-	for (uint64_t bit = UINT64_C(1) << 31; bit; bit >>= 1) {
-		if ((root | bit) * (root | bit) <= n)
-			root |= bit;
-	}
+	for (uint64_t bit = n ? UINT64_C(1) << (bits_of(n) - 1) / 2 : 0; bit; bit >>= 1)
+		root |= (root | bit) * (root | bit) <= n ? bit : 0;
 	return root;
 }
 
-static uint64_t mean_capacity(const struct sched_input *input)
+/* What the links state, and the mean of it, which is what others count for */
+static uint64_t read_capacities(const struct sched_input *input, uint32_t *stated)
 {
 	uint64_t sum = 0, n = 0;
 
 	for (uint64_t links = input->candidates; links; links &= links - 1) {
-		const uint32_t stated = link_runtime_capacity(input->runtime, sched_lowest(links));
+		const unsigned i = sched_lowest(links);
 
-		sum += stated;
-		n += stated != 0;
+		stated[i] = link_runtime_capacity(input->runtime, i);
+		sum += stated[i];
+		n += stated[i] != 0;
 	}
 	return n ? sum / n : 1;
 }
 
-static void weigh(struct contest *contest, const struct sched_input *input)
+/* Effective capacities; returns by how many bits they exceed CAPACITY_MAX */
+static unsigned effective_capacities(const struct sched_input *input, uint64_t *effective)
 {
-	const uint64_t mean = mean_capacity(input);
-	uint64_t effective[CONFIG_MAX_LINKS], largest = 0;
-	unsigned shift = 0;
+	uint32_t stated[CONFIG_MAX_LINKS];
+	const uint64_t mean = read_capacities(input, stated);
+	uint64_t all = 0;
 
 	for (uint64_t links = input->candidates; links; links &= links - 1) {
 		const unsigned i = sched_lowest(links);
-		const uint64_t stated = link_runtime_capacity(input->runtime, i);
 
-		effective[i] = link_runtime_weight(input->runtime, i) * (stated ? stated : mean);
-		if (effective[i] > largest)
-			largest = effective[i];
+		effective[i] = link_runtime_weight(input->runtime, i) * (stated[i] ? stated[i] : mean);
+		all |= effective[i]; /* as many bits as the largest */
 	}
-	while (largest >> shift > CAPACITY_MAX)
-		shift++;
-	for (uint64_t links = input->candidates; links; links &= links - 1) {
-		const unsigned i = sched_lowest(links);
-
-		/* nothing is so small beside the largest that it must never be used */
-		contest->capacity[i] = effective[i] >> shift ? (uint32_t)(effective[i] >> shift) : 1;
-		contest->flows[i] = FRACTION * (UINT64_C(1) + load_sending(input->load, i));
-	}
+	return bits_of(all) > bits_of(CAPACITY_MAX) ? bits_of(all) - bits_of(CAPACITY_MAX) : 0;
 }
 
-static unsigned least_loaded(const struct contest *contest, uint64_t candidates)
+/* No branch depends on a load here: which link is the least loaded cannot be predicted */
+static void weigh(struct contest *contest, const struct sched_input *input)
 {
-	unsigned best = sched_lowest(candidates);
+	uint64_t effective[CONFIG_MAX_LINKS], best_flows = 1;
+	const unsigned shift = effective_capacities(input, effective);
+	uint32_t best_capacity = 0;
+	unsigned best = 0;
 
-	for (uint64_t links = candidates; links; links &= links - 1) {
+	for (uint64_t links = input->candidates; links; links &= links - 1) {
 		const unsigned i = sched_lowest(links);
+		const uint64_t flows = FRACTION * (UINT64_C(1) + load_sending(input->load, i));
+		/* nothing is so small beside the largest that it must never be used */
+		const uint32_t capacity = effective[i] >> shift ? (uint32_t)(effective[i] >> shift) : 1;
+		const bool less = flows * best_capacity < best_flows * capacity;
 
-		if (contest->flows[i] * contest->capacity[best] < contest->flows[best] * contest->capacity[i])
-			best = i;
+		contest->capacity[i] = capacity;
+		contest->flows[i] = flows;
+		best = less ? i : best;
+		best_flows = less ? flows : best_flows;
+		best_capacity = less ? capacity : best_capacity;
 	}
-	return best;
+	contest->best = best;
 }
 
 /* Links whose load cannot be told from the least one */
 static uint64_t ties(const struct contest *contest, const struct sched_input *input)
 {
-	const unsigned best = least_loaded(contest, input->candidates);
+	const uint64_t best_flows = contest->flows[contest->best];
+	const uint32_t best_capacity = contest->capacity[contest->best];
 	const uint64_t unreported = atomic_load_explicit(&input->load->unreported, memory_order_relaxed);
 	const uint64_t noise = square_root(unreported * FRACTION * FRACTION / 4);
 	uint64_t found = 0;
@@ -99,8 +109,7 @@ static uint64_t ties(const struct contest *contest, const struct sched_input *in
 		const unsigned i = sched_lowest(links);
 		const uint64_t flows = contest->flows[i] > noise ? contest->flows[i] - noise : 0;
 
-		if (flows * contest->capacity[best] <= contest->flows[best] * contest->capacity[i])
-			found |= UINT64_C(1) << i;
+		found |= (uint64_t)(flows * best_capacity <= best_flows * contest->capacity[i]) << i;
 	}
 	return found;
 }

@@ -19,6 +19,17 @@ static int64_t clamp(int64_t value, int64_t bound)
 	return value < -bound ? -bound : value;
 }
 
+static int64_t read_credit(const struct sched_wrr *row)
+{
+	return atomic_load_explicit(&row->credit, memory_order_relaxed);
+}
+
+static void write_credit(struct sched_wrr *row, int64_t credit, uint32_t weight)
+{
+	atomic_store_explicit(&row->credit, credit, memory_order_relaxed);
+	atomic_store_explicit(&row->weight, weight, memory_order_relaxed);
+}
+
 struct wrr_turn {
 	int64_t sum; /* of the candidates' weights */
 	int64_t bound; /* of a credit: INT64_MAX, or sum after a change of weight */
@@ -33,7 +44,7 @@ static struct wrr_turn turn_begin(const struct sched_wrr *row, uint64_t candidat
 		const unsigned i = sched_lowest(links);
 
 		turn.sum += weights[i];
-		changed |= row[i].weight != weights[i];
+		changed |= atomic_load_explicit(&row[i].weight, memory_order_relaxed) != weights[i];
 	}
 	if (changed)
 		turn.bound = turn.sum;
@@ -48,7 +59,7 @@ unsigned sched_wrr_look(const struct sched_wrr *row, uint64_t candidates, const 
 	for (uint64_t links = candidates; links; links &= links - 1) {
 		const unsigned i = sched_lowest(links);
 
-		scores[i] = clamp(row[i].credit, turn.bound) + weights[i];
+		scores[i] = clamp(read_credit(&row[i]), turn.bound) + weights[i];
 		if (scores[i] > scores[best])
 			best = i;
 	}
@@ -57,6 +68,7 @@ unsigned sched_wrr_look(const struct sched_wrr *row, uint64_t candidates, const 
 
 unsigned sched_wrr_take(struct sched_wrr *row, uint64_t candidates, const uint32_t *weights)
 {
+	int64_t most = INT64_MIN;
 	unsigned best = sched_lowest(candidates);
 	struct wrr_turn turn;
 
@@ -66,12 +78,14 @@ unsigned sched_wrr_take(struct sched_wrr *row, uint64_t candidates, const uint32
 	for (uint64_t links = candidates; links; links &= links - 1) {
 		const unsigned i = sched_lowest(links);
 
-		row[i].credit = clamp(row[i].credit, turn.bound) + weights[i];
-		row[i].weight = weights[i];
-		if (row[i].credit > row[best].credit)
-			best = i;
+		const int64_t credit = clamp(read_credit(&row[i]), turn.bound) + weights[i];
+
+		write_credit(&row[i], credit, weights[i]);
+		/* no branch: the turns look random */
+		best = credit > most ? i : best;
+		most = credit > most ? credit : most;
 	}
-	row[best].credit -= turn.sum;
+	write_credit(&row[best], most - turn.sum, weights[best]);
 	return best;
 }
 
