@@ -4,6 +4,7 @@ bench/live's labs: a router per contender with the same LAN and links, the tools
 it, and what the kernel and the machine counted meanwhile.
 """
 
+import glob
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ from lab.paths import BUILD, DAEMON, tool
 HOSTS = 64  # hosts of the LAN that each sender plays: below nfq-balancer's limit for one source
 RULES = 1000
 FLOWS_APART = 1_000_000  # more than one run sends
-SPIN_US = 50
+SPIN_US = 5000  # longer than the 2 ms between two of 500 connections: shorter ones spin in vain
 CONNTRACK_MAX = "/proc/sys/net/netfilter/nf_conntrack_max"
 # counters at the first hook of the router and of the far side; there floods end
 FIRST_HOOK = """table ip live {
@@ -46,13 +47,13 @@ def busy():
 class Contender:
     """A lab with one way to share connections; close() ends it."""
 
-    steers = True
-    asks_userspace = False
+    fails_open = False  # with a queue, and a fallback behind it
 
     def __init__(self, name, options):
         self.name = name
         self.options = options
         self.used = 0  # flows
+        self.answers = None  # the far side's server, once established flows are wanted
         self.process = None  # of the one in userspace
         self.world = world(links=2, clients=2)
         try:
@@ -119,18 +120,22 @@ class Contender:
 
     # ---- between measurements ----
 
-    def _cpu(self):
-        with open(f"/proc/{self.process.pid}/stat", encoding="ascii") as file:
-            return sum(int(word) for word in file.read().rpartition(")")[2].split()[11:13])
+    def used_processor(self):
+        """Seconds of processor time that all threads in userspace had, verdicts' way on through the kernel included"""
+        used = 0
+        for path in glob.glob(f"/proc/{self.process.pid}/task/*/schedstat") if self.process else ():
+            with open(path, encoding="ascii") as file:
+                used += int(file.read().split()[0])
+        return used / 1e9
 
     def forget(self):
         """Empty the connection table, and wait until userspace has heard of it."""
         self.world.router.run("conntrack", "-F", check=False)
         deadline = time.monotonic() + 3
         while self.process and time.monotonic() < deadline:
-            before = self._cpu()
+            before = self.used_processor()
             time.sleep(0.05)
-            if self._cpu() - before <= 1:
+            if self.used_processor() - before < 0.01:
                 break
 
     # ---- sending ----
@@ -174,16 +179,10 @@ class Kernel(Contender):
         self.install(self.world)
 
 
-class Unsteered(Kernel):
-    """One default route"""
-
-    steers = False
-
-
 class Bare(Contender):
     """The accept loop, the ceiling"""
 
-    asks_userspace = True
+    fails_open = True
     spin = 0
 
     def start(self):
@@ -206,11 +205,11 @@ class BareSpinning(Bare):
 class Nfqlb(Contender):
     """Nordix' nfqlb on the bare loop's rules: new flows alone go through its queue, which fails closed."""
 
-    asks_userspace = True
-
     def start(self):
         shared = f"nfqb-live-{os.getpid()}"
-        self.files = [f"/dev/shm/{shared}", f"/dev/shm/{shared}-frag"]
+        # of the last one it chooses the name itself
+        self.files = [f"/dev/shm/{name}" for name in (shared, f"{shared}-frag", "nfqlb-trace")
+                      if not os.path.exists(f"/dev/shm/{name}")]
         router = self.world.router
         contenders.queued(self.world)
         router.run(self.options.nfqlb, "init", f"--shm={shared}")
@@ -241,7 +240,7 @@ def many_rules(n):
 class Ours(Contender):
     """nfq-balancer as it is shipped, but for the keys given here"""
 
-    asks_userspace = True
+    fails_open = True
     scheduler = "least-load"
     rules = 0
     keys = {}
@@ -294,7 +293,7 @@ class OurRules(Bare):
     decisions = Ours.decisions
 
 
-class Dropping(Unsteered):
+class Dropping(Contender):
     """No router at all: what the sender costs"""
 
     def start(self):
@@ -304,7 +303,7 @@ class Dropping(Unsteered):
 
 # name: (class, arguments)
 CONTENDERS = {
-    "none": (Unsteered, contenders.none),
+    "none": (Kernel, contenders.none),
     "ecmp-l3": (Kernel, lambda w: contenders.ecmp(w, layer4=False)),
     "ecmp-l4": (Kernel, contenders.ecmp),
     "nth": (Kernel, lambda w: contenders.nth(w, only_tcp=False)),
@@ -329,7 +328,7 @@ def build(name, options):
 
 def sender_alone(options):
     """The lab that drops everything at once."""
-    return Dropping("sender", options, None)
+    return Dropping("sender", options)
 
 
 class RoomForFlows:

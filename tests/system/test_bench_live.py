@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""bench/live: does it count what it says, on little traffic? What the figures are is no test."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+from lab import paths
+
+LIVE = os.path.join(paths.ROOT, "bench", "live")
+CONTENDERS = ["none", "nth-nft", "mwan3", "bare", "wrr"]
+MEASURES = ["udp-1", "udp-2", "tcp-1", "connect", "cpu", "packets-256", "memory"]
+QUEUED = ("bare", "wrr")
+CONNTRACK_MAX = "/proc/sys/net/netfilter/nf_conntrack_max"
+
+
+def live(*options):
+    return subprocess.run([LIVE, *map(str, options)], capture_output=True, text=True, timeout=300, check=False)
+
+
+def conntrack_max():
+    with open(CONNTRACK_MAX, encoding="ascii") as file:
+        return int(file.read())
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """What --json keeps of a small run, and what was printed."""
+    path, room = tmp_path_factory.mktemp("live") / "results.json", conntrack_max()
+    ran = live("--rounds", 1, "--seconds", 0.1, "--only", ",".join(CONTENDERS), "--measure", ",".join(MEASURES),
+               "--tracked", "", "--json", path)
+    assert path.exists(), ran.stderr
+    assert conntrack_max() == room, "put back"
+    return json.loads(path.read_text()) | {"printed": ran.stdout, "path": path}
+
+
+def of(kept, measure):
+    return {r["contender"]: r for r in kept["results"] if r["measure"] == measure and r["contender"] != "sender"}
+
+
+def changed(kept, tmp_path, measure, contender, **values):
+    """The report of these results with one sample changed."""
+    results = [r | values if (r["measure"], r["contender"]) == (measure, contender) else r for r in kept["results"]]
+    path = tmp_path / "changed.json"
+    path.write_text(json.dumps({"options": kept["options"], "results": results}))
+    return live("--from", path)
+
+
+def test_everything_is_measured(kept):
+    for measure in MEASURES:
+        assert sorted(of(kept, measure)) == sorted(CONTENDERS if measure != "memory" else ["wrr"]), measure
+
+
+@pytest.mark.parametrize("measure", ["udp-1", "udp-2", "cpu"])
+def test_every_flow_is_accounted_for(kept, measure):
+    for name, r in of(kept, measure).items():
+        assert r["offered"] == r["sent"] > 1000, name
+        assert r["offered"] == r["arrived"] + r["lost"], name
+        assert r["arrived"] == r["link1"] + r["link2"], name
+        if name in QUEUED:
+            assert r["offered"] == r["decided"] + r["fallback"] + r["lost"], name
+            assert r["lost"] == 0, name
+        else:
+            assert r["decided"] == r["fallback"] == 0, name
+
+
+def test_contenders_share_as_they_should(kept):
+    found = of(kept, "udp-1")
+    assert found["none"]["link2"] == 0
+    assert abs(found["nth-nft"]["link1"] - found["nth-nft"]["link2"]) <= 1
+    for name in ("mwan3", *QUEUED):
+        assert 0.4 < found[name]["link1"] / found[name]["arrived"] < 0.6, name
+
+
+def test_userspace_is_asked_once_per_connection(kept):
+    for name, r in of(kept, "tcp-1").items():
+        assert r["established"] > 20 and r["failed"] == 0, name
+        assert r["syn"] >= r["established"], name
+        if name in QUEUED:
+            assert r["established"] <= r["decided"] + r["fallback"] <= r["syn"], name
+    for name, r in of(kept, "packets-256").items():
+        assert r["arrived"] == r["offered"] > 1000, name
+        if name in QUEUED:
+            assert r["decided"] + r["fallback"] == 256, "of established flows only the first packet"
+
+
+def test_report_can_be_printed_again(kept):
+    again = live("--from", kept["path"])
+    assert again.stdout == kept["printed"]
+    for row in ("offered / decided", "per new flow", "idle (MiB)"):
+        assert row in again.stdout
+    assert "udp-1: wrr, decided in userspace, against bare: at least 0.97" in again.stdout
+
+
+def test_load_that_was_not_reached_is_an_error(kept, tmp_path):
+    ran = changed(kept, tmp_path, "udp-2", "wrr", offered=15000, decided=10000, fallback=5000, arrived=15000, lost=0)
+    assert "ERROR round 1, udp-2 of wrr: load not reached, 15000 offered, 10000 decided" in ran.stdout
+    assert ran.returncode == 2
+
+
+def test_loss_is_missed_goal(kept, tmp_path):
+    ran = changed(kept, tmp_path, "udp-1", "wrr", offered=15000, decided=10000, fallback=4990, arrived=14990, lost=10)
+    line = next(line for line in ran.stdout.splitlines() if line.startswith("udp-1: wrr, lost of 15000 flows: 0"))
+    assert line.split()[-2:] == ["10", "MISSED"]
+    assert ran.returncode != 0
+
+
+def test_flows_that_nobody_counted_are_an_error(kept, tmp_path):
+    ran = changed(kept, tmp_path, "udp-1", "wrr", offered=15000, decided=10000, fallback=4990, arrived=15000, lost=0)
+    assert "ERROR round 1, udp-1 of wrr: 15000 offered, 10000 decided, 4990 left to the fallback, but 0 lost" in ran.stdout
+    assert ran.returncode == 2
