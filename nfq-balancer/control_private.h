@@ -94,6 +94,9 @@ struct decision_text {
 };
 void decision_text(const struct client *client, const struct decision_record *record, struct decision_text *out);
 
+/* control_show.c: a link's share of the kernel's fallback, by family; null where not known */
+void fallback_json(json_t *object, const struct daemon *daemon, unsigned link);
+
 /* control_flows.c */
 void flows_resume(struct client *client); /* there is room for output again */
 void flows_stop(struct client *client); /* the client goes away */

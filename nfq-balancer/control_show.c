@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "nfq-balancer/control_private.h"
+#include "nfq-balancer/fallback.h"
 #include "nfq-balancer/feedback.h"
 #include "nfq-balancer/human.h"
 #include "nfq-balancer/sampler.h"
@@ -70,9 +71,37 @@ static void capacity_text(const struct link_config *link, char *out, size_t size
 	snprintf(out, size, "%s/%s", down, up);
 }
 
+/* "50 %", "50 %/33 %" where IPv6 differs, "-" for what the daemon does not know */
+static void fallback_text(const struct daemon *daemon, unsigned link, char *out, size_t size)
+{
+	const int share4 = fallback_share(daemon->fallback, link, 4),
+		  share6 = fallback_share(daemon->fallback, link, 6);
+	const int first = share4 < 0 ? share6 : share4;
+	char text[HUMAN_LEN], text6[HUMAN_LEN];
+
+	if (first < 0)
+		snprintf(out, size, "-");
+	else if (share6 < 0 || share6 == first)
+		snprintf(out, size, "%s", human_percent((uint64_t)first, 1000, text));
+	else
+		snprintf(out, size, "%s/%s", human_percent((uint64_t)first, 1000, text),
+			 human_percent((uint64_t)share6, 1000, text6));
+}
+
 static uint32_t settled_mark(const struct config *config, const struct link_config *link)
 {
 	return config_mark_settled(config->mask) | config_mark_link(config->mask, link->id);
+}
+
+static json_t *permille_json(int permille)
+{
+	return permille < 0 ? json_null() : json_integer(permille);
+}
+
+void fallback_json(json_t *object, const struct daemon *daemon, unsigned link)
+{
+	json_object_set_new(object, "fallback4_permille", permille_json(fallback_share(daemon->fallback, link, 4)));
+	json_object_set_new(object, "fallback6_permille", permille_json(fallback_share(daemon->fallback, link, 6)));
 }
 
 static json_t *link_object(const struct daemon *daemon, const struct config *config, unsigned i)
@@ -80,19 +109,22 @@ static json_t *link_object(const struct daemon *daemon, const struct config *con
 	const struct link_config *link = &config->links[i];
 	const struct link_status *status = &daemon->links.status[i];
 	char gateway[FLOW_ADDR_STRLEN], gateway6[FLOW_ADDR_STRLEN];
+	json_t *object =
+		json_pack("{ss si ss ss ss sb sI sI sI sI sI sI sI ss ss ss sI sI sI sI}", "link", link->name, "id",
+			  (int)link->id, "interface", link->interface, "state", link_state_name(status->state), "admin",
+			  link_admin_name(status->admin), "carrier", status->carrier, "weight",
+			  (json_int_t)link_runtime_weight(&daemon->runtime, i), "file_weight", (json_int_t)link->weight,
+			  "download", (json_int_t)link->download, "upload", (json_int_t)link->upload, "table",
+			  (json_int_t)link->table, "mark", (json_int_t)settled_mark(config, link), "mask",
+			  (json_int_t)config->mask, "gateway", gateway_text(&link->gateway, gateway), "gateway6",
+			  gateway_text(&link->gateway6, gateway6), "why", status->why, "sending",
+			  (json_int_t)load_sending(&daemon->load, i), "known",
+			  (json_int_t)feedback_link(daemon->feedback, i).known, "started",
+			  (json_int_t)feedback_link(daemon->feedback, i).started, "rtt_us",
+			  (json_int_t)feedback_link(daemon->feedback, i).rtt_us);
 
-	return json_pack("{ss si ss ss ss sb sI sI sI sI sI sI sI ss ss ss sI sI sI sI}", "link", link->name, "id",
-			 (int)link->id, "interface", link->interface, "state", link_state_name(status->state), "admin",
-			 link_admin_name(status->admin), "carrier", status->carrier, "weight",
-			 (json_int_t)link_runtime_weight(&daemon->runtime, i), "file_weight", (json_int_t)link->weight,
-			 "download", (json_int_t)link->download, "upload", (json_int_t)link->upload, "table",
-			 (json_int_t)link->table, "mark", (json_int_t)settled_mark(config, link), "mask",
-			 (json_int_t)config->mask, "gateway", gateway_text(&link->gateway, gateway), "gateway6",
-			 gateway_text(&link->gateway6, gateway6), "why", status->why, "sending",
-			 (json_int_t)load_sending(&daemon->load, i), "known",
-			 (json_int_t)feedback_link(daemon->feedback, i).known, "started",
-			 (json_int_t)feedback_link(daemon->feedback, i).started, "rtt_us",
-			 (json_int_t)feedback_link(daemon->feedback, i).rtt_us);
+	fallback_json(object, daemon, i);
+	return object;
 }
 
 void control_show_links(struct client *client, int argc, char **argv)
@@ -105,19 +137,21 @@ void control_show_links(struct client *client, int argc, char **argv)
 	(void)argv;
 	listing_begin(
 		client, &listing,
-		"LINK\tID\tINTERFACE\tSTATE\tADMIN\tWEIGHT\tSENDING\tKNOWN\tDOWN/UP\tTABLE\tMARK\tGATEWAY\tGATEWAY6");
+		"LINK\tID\tINTERFACE\tSTATE\tADMIN\tWEIGHT\tFALLBACK\tSENDING\tKNOWN\tDOWN/UP\tTABLE\tMARK\tGATEWAY\tGATEWAY6");
 	for (unsigned i = 0; i < config->n_links; i++) {
 		const struct link_config *link = &config->links[i];
 		char gateway[FLOW_ADDR_STRLEN], gateway6[FLOW_ADDR_STRLEN], capacity[2 * HUMAN_LEN];
+		char fallback[2 * HUMAN_LEN];
 
 		if (client->json)
 			json_array_append_new(listing.list, link_object(daemon, config, i));
 		capacity_text(link, capacity, sizeof(capacity));
-		columns_add(listing.columns, "%s\t%u\t%s\t%s\t%s\t%u\t%u\t%u\t%s\t%u\t0x%x\t%s\t%s", link->name,
+		fallback_text(daemon, i, fallback, sizeof(fallback));
+		columns_add(listing.columns, "%s\t%u\t%s\t%s\t%s\t%u\t%s\t%u\t%u\t%s\t%u\t0x%x\t%s\t%s", link->name,
 			    link->id, link->interface, link_state_name(daemon->links.status[i].state),
 			    link_admin_name(daemon->links.status[i].admin), link_runtime_weight(&daemon->runtime, i),
-			    load_sending(&daemon->load, i), feedback_link(daemon->feedback, i).known, capacity,
-			    link->table, settled_mark(config, link), gateway_text(&link->gateway, gateway),
+			    fallback, load_sending(&daemon->load, i), feedback_link(daemon->feedback, i).known,
+			    capacity, link->table, settled_mark(config, link), gateway_text(&link->gateway, gateway),
 			    gateway_text(&link->gateway6, gateway6));
 	}
 	listing_end(client, &listing, "links");
@@ -316,6 +350,8 @@ static void all_stats(const struct client *client, each_counter *each, void *dat
 		}
 	}
 	feedback_stats(daemon->feedback, each, data);
+	each(data, "kernel", "fallback written", fallback_written(daemon->fallback));
+	each(data, "kernel", "fallback failed", fallback_failed(daemon->fallback));
 	if (queues.known) {
 		each(data, "kernel", "waiting", queues.waiting);
 		each(data, "kernel", "lost", queues.dropped);

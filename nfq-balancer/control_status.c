@@ -274,6 +274,7 @@ static json_t *link_object(const struct report *report, unsigned i)
 	json_object_set_new(object, "changed",
 			    status->changed_once ? json_integer((json_int_t)status->changed) : json_null());
 	json_object_set_new(object, "why", json_string(status->why));
+	fallback_json(object, report->daemon, i);
 	if (report->rules.counted) {
 		json_object_set_new(object, "decided", json_integer((json_int_t)report->rules.decided[i]));
 		json_object_set_new(object, "fallback", json_integer((json_int_t)report->rules.fallback[i]));

@@ -17,6 +17,7 @@
 
 #include "conntrack/table.h"
 #include "nfq-balancer/daemon.h"
+#include "nfq-balancer/fallback.h"
 #include "nfq-balancer/feedback.h"
 #include "nfq-balancer/log.h"
 #include "nfq-balancer/notify.h"
@@ -93,6 +94,7 @@ static void on_rtnetlink(evutil_socket_t fd, short what, void *data)
 	if (seen.concerned && look_at_rules(daemon))
 		seen.concerned = UINT64_MAX;
 	sync_links(daemon, seen.concerned);
+	fallback_follow(daemon->fallback, monotonic_ms());
 }
 
 static void keep_traffic(const struct rtnl_object *object, void *data)
@@ -136,6 +138,7 @@ static void on_second(evutil_socket_t fd, short what, void *data)
 		sync_links(daemon, UINT64_MAX);
 	rtnl_interfaces(daemon->rtnl, keep_traffic, daemon);
 	sampler_tick(daemon->sampler, monotonic_ms());
+	fallback_tick(daemon->fallback, monotonic_ms());
 	if (worker_lost(daemon)) {
 		log_error("a worker lost its queue: leaving, so that the service manager starts afresh");
 		daemon->failed = true;
@@ -356,7 +359,8 @@ bool daemon_start(struct daemon *daemon, char *error, size_t size)
 	if (!overrides_load(daemon, values, sizeof(values)))
 		log_warning("runtime values are not taken over: %s", values);
 	daemon->feedback = feedback_new(daemon);
-	if (!daemon->feedback || !add_events(daemon)) {
+	daemon->fallback = fallback_new(daemon);
+	if (!daemon->feedback || !daemon->fallback || !add_events(daemon)) {
 		snprintf(error, size, "cannot set up events: %s", strerror(errno));
 		return false;
 	}
@@ -402,6 +406,7 @@ void daemon_free(struct daemon *daemon)
 	for (unsigned i = 0; i < daemon->n_events; i++)
 		event_free(daemon->events[i]);
 	feedback_free(daemon->feedback);
+	fallback_free(daemon->fallback);
 	rtnl_close(daemon->rtnl);
 	if (daemon->queues_fd >= 0)
 		close(daemon->queues_fd);

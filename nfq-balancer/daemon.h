@@ -20,6 +20,7 @@ struct control;
 struct rtnl;
 struct sampler;
 struct feedback;
+struct fallback;
 
 enum commit_path {
 	COMMIT_VERDICT, /* NFQA_CT: the verdict carries the conntrack mark */
@@ -50,6 +51,7 @@ struct daemon {
 	unsigned reloads; /* successful ones since the start */
 	char *last_error; /* of the last failed reload, or NULL */
 	struct feedback *feedback; /* NULL before daemon_start() */
+	struct fallback *fallback; /* NULL before daemon_start() */
 	struct sampler *sampler; /* set by sampler_new(); NULL before */
 };
 

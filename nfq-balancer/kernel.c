@@ -20,7 +20,6 @@
 #include "nfq-balancer/kernel.h"
 #include "policy/config_print.h"
 
-#define NFT_TABLE "nfq_balancer"
 #define BUFFER 16384
 
 /* ---- queues ---- */
@@ -119,6 +118,46 @@ bool kernel_rules_active(const struct config *config)
 	return out.active;
 }
 
+/* "fallback NAME FAMILY SLOTS ID..." */
+static bool read_fallback(const struct config *config, const char *line, struct kernel_fallback *out)
+{
+	int used = 0, more = 0, link;
+	unsigned id;
+
+	*out = (struct kernel_fallback){ .links = 0 };
+	if (sscanf(line, "fallback %31s %d %u%n", out->name, &out->family, &out->slots, &used) != 3)
+		return false;
+	for (; sscanf(line + used, "%u%n", &id, &more) == 1; used += more) {
+		link = config_link_by_id(config, id);
+		out->links |= link < 0 ? 0 : UINT64_C(1) << link;
+	}
+	return true;
+}
+
+struct kernel_fallback *kernel_fallback_maps(const struct config *config, size_t *n)
+{
+	struct kernel_fallback *maps = NULL, map;
+	FILE *file = open_state(config);
+	char *line = NULL;
+	size_t size = 0;
+
+	*n = 0;
+	while (file && getline(&line, &size, file) >= 0) {
+		if (!read_fallback(config, line, &map))
+			continue;
+		struct kernel_fallback *more = realloc(maps, (*n + 1) * sizeof(*maps));
+
+		if (!more)
+			break;
+		maps = more;
+		maps[(*n)++] = map;
+	}
+	if (file)
+		fclose(file);
+	free(line);
+	return maps;
+}
+
 /* ---- counters ---- */
 
 struct object {
@@ -185,7 +224,7 @@ static struct nlmsghdr *put_dump_request(void *buffer)
 	header = mnl_nlmsg_put_extra_header(message, sizeof(*header));
 	header->nfgen_family = NFPROTO_INET;
 	header->version = NFNETLINK_V0;
-	mnl_attr_put_strz(message, NFTA_OBJ_TABLE, NFT_TABLE);
+	mnl_attr_put_strz(message, NFTA_OBJ_TABLE, KERNEL_NFT_TABLE);
 	mnl_attr_put_u32(message, NFTA_OBJ_TYPE, htonl(NFT_OBJECT_COUNTER));
 	return message;
 }

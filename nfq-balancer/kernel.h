@@ -12,6 +12,9 @@
 
 #include "policy/config.h"
 
+#define KERNEL_NFT_TABLE "nfq_balancer" /* family inet */
+#define KERNEL_MAP_NAME_MAX 32
+
 /* /proc/net/netfilter/nfnetlink_queue is readable for root only: open it before dropping
  * privileges. -1 with errno. */
 int kernel_queues_open(void);
@@ -37,8 +40,18 @@ struct kernel_rules {
 	uint64_t fallback[CONFIG_MAX_LINKS]; /* flows that the kernel's fallback decided */
 };
 
+/* A named map that the rules' fallback deals new flows from, as rules.state tells */
+struct kernel_fallback {
+	char name[KERNEL_MAP_NAME_MAX];
+	int family; /* 4 or 6 */
+	unsigned slots;
+	uint64_t links; /* that the flows which come there may use */
+};
+
 /* rules.state alone */
 bool kernel_rules_active(const struct config *config);
+/* The same; to be freed. NULL and *n 0 where there are none: iptables alone, rules that are gone */
+struct kernel_fallback *kernel_fallback_maps(const struct config *config, size_t *n);
 /* rules.state and the counters of table inet nfq_balancer */
 struct kernel_rules kernel_rules_read(const struct config *config);
 

@@ -38,6 +38,7 @@ struct worker {
 	uint64_t gap_ns; /* from an empty queue to the next packet: moving average */
 	struct decider decider;
 	uint64_t seen; /* number of the snapshot whose rules `counters.rules` counts */
+	unsigned final_rule; /* of that snapshot */
 	_Atomic bool failed;
 	/* the control thread's */
 	_Alignas(64) pthread_t thread;
@@ -124,7 +125,7 @@ static void count(_Atomic uint64_t *counter)
 	count_n(counter, 1);
 }
 
-static void count_decision(struct worker_counters *counters, const struct decision *decision)
+static void count_decision(struct worker_counters *counters, const struct decision *decision, unsigned final_rule)
 {
 	unsigned rule = decision->rule < WORKER_MAX_RULES ? decision->rule : WORKER_MAX_RULES - 1;
 
@@ -133,8 +134,11 @@ static void count_decision(struct worker_counters *counters, const struct decisi
 	if (decision->reason == REASON_REPEAT)
 		return;
 	count(&counters->rules[rule]);
-	if (decision->action == DECISION_LINK)
-		count(&counters->links[decision->link]);
+	if (decision->action != DECISION_LINK)
+		return;
+	count(&counters->links[decision->link]);
+	if (decision->rule == final_rule)
+		count(&counters->rest[decision->link]);
 }
 
 /* What decide() has counted as sending, for the control thread to follow */
@@ -195,7 +199,7 @@ static void decide_packet(struct worker *worker, const struct snapshot *snapshot
 
 	queue_accept(worker->queue, packet->id, decision.packet_mark != packet->mark, decision.packet_mark,
 		     verdict_attr(worker, snapshot, &decision));
-	count_decision(&worker->counters, &decision);
+	count_decision(&worker->counters, &decision, worker->final_rule);
 	tell_decision(worker, &decision);
 	record_decision(worker, now_ns, flow, &meta, &decision);
 }
@@ -220,6 +224,7 @@ static const struct snapshot *take_snapshot(struct worker *worker)
 		atomic_store_explicit(&worker->counters.rules[i], 0, memory_order_relaxed);
 	worker->spin_ns = policy_config(snapshot->policy)->spin * UINT64_C(1000);
 	worker->decider.policy = snapshot->policy;
+	worker->final_rule = policy_config(snapshot->policy)->final_rule;
 	worker->seen = snapshot->number;
 	return snapshot;
 }

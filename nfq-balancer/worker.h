@@ -29,6 +29,7 @@ struct worker_counters {
 	_Atomic uint64_t reasons[DECISION_REASONS];
 	_Atomic uint64_t undecoded[DECODE_RESULTS]; /* packets left to the fallback, by why */
 	_Atomic uint64_t links[CONFIG_MAX_LINKS]; /* new flows (repeats not counted) by link index */
+	_Atomic uint64_t rest[CONFIG_MAX_LINKS]; /* of these, those of the final rule */
 	_Atomic uint64_t rules[WORKER_MAX_RULES]; /* new flows by rule index of the current policy */
 };
 

@@ -187,6 +187,8 @@ struct config {
 	size_t n_groups;
 	struct rule_config *rules;
 	size_t n_rules;
+	unsigned final_rule; /* the first that matches everything */
+	bool fallback_weight_stated; /* by some link: the fallback's ratio is the file's, whatever changes at run time */
 
 	char **lan; /* interfaces of the LAN; "eth1.*" style wildcards are not allowed, "ppp+" is */
 	size_t n_lan;

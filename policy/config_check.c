@@ -159,10 +159,8 @@ static void warn_unused(struct parse *parse)
 /* Where no link states a fallback-weight: the shares of the final rule's target */
 static void derive_fallback(struct config *config)
 {
-	const struct rule_config *final = config->rules;
+	const struct rule_config *final = &config->rules[config->final_rule];
 
-	while (!rule_matches_all(final)) /* check_order() made sure that there is one */
-		final++;
 	for (size_t i = 0; i < config->n_links; i++) {
 		struct link_config *link = &config->links[i];
 
@@ -187,14 +185,19 @@ static void warn_fallback(struct parse *parse)
 
 void parse_check(struct parse *parse)
 {
+	struct config *config = parse->config;
+
 	check_links(parse);
 	check_names(parse);
 	if (parse->errors->n > 0 || parse->no_memory)
 		return;
 	warn_unused(parse);
 	warn_unreachable_rules(parse);
+	while (!rule_matches_all(&config->rules[config->final_rule])) /* check_order() made sure that there is one */
+		config->final_rule++;
+	config->fallback_weight_stated = parse->fallback_weight_stated;
 	if (!parse->fallback_weight_stated)
-		derive_fallback(parse->config);
+		derive_fallback(config);
 	else
 		warn_fallback(parse);
 }

@@ -224,34 +224,45 @@ nft_commits_map() {
 	emit "	}"
 }
 
-# One of the links given, by weight, the same way for every packet: "numgen ... vmap"
-nft_pick() {
+# nft_deal NAME FAMILY ID...: the map that deals flows to these links by weight, in
+# turns. While the daemon runs it keeps its elements as they should be (rules.state
+# tells it which maps there are): so all links may come, not just those of now.
+nft_deal() {
+	[ $# -gt 2 ] || return 0
+	emit "$1 $2 $SLOTS $(shift 2 && echo "$*")" >>"$work/fallbacks"
+	emit "	map $1 {"
+	emit "		typeof numgen inc mod $SLOTS : verdict"
+	printf '		elements = { '
+	shift 2
 	weights_of "$@"
-	if [ "$total" -eq 0 ]; then
-		emit "		goto take_main"
-	elif [ "$total" -le 256 ]; then
-		printf '		numgen inc mod %s vmap { ' "$total"
-		slot=0
-		separator=
-		for id in $(interleave); do
-			printf '%s%s : goto take_%s' "$separator" $slot "$id"
-			separator=', '
-			slot=$((slot + 1))
-		done
-		emit " }"
-	else
-		# too fine to be dealt in turns without long runs
-		printf '		numgen random mod %s vmap { ' "$total"
-		from=0
-		separator=
-		for pair in $weights; do
-			upto=$((from + ${pair#*:} - 1))
-			printf '%s%s-%s : goto take_%s' "$separator" $from $upto "${pair%:*}"
-			separator=', '
-			from=$((upto + 1))
-		done
-		emit " }"
+	if [ "$total" -gt 0 ]; then apportion; else weights="main:$SLOTS" total=$SLOTS; fi
+	interleave |
+		awk '{ printf "%s%d : goto take_%s", (NR > 1 ? ", " : ""), NR - 1, $1 } END { print " }" }'
+	emit "	}"
+}
+
+# nft_pick NAME ID...: the next turn of a map. On older kernels a packet that looks into
+# a map at the moment when its elements are exchanged may find nothing: it looks again.
+nft_pick() {
+	if [ $# -gt 1 ]; then
+		emit "		numgen inc mod $SLOTS vmap @$1"
+		emit "		numgen inc mod $SLOTS vmap @$1"
 	fi
+	emit "		goto take_main"
+}
+
+nft_fallback_maps() {
+	fallback6_plan
+	: >"$work/fallbacks"
+	# shellcheck disable=SC2046
+	nft_deal fallback4 4 $(carriers 4)
+	# shellcheck disable=SC2086
+	nft_deal fallback6 6 $anywhere6
+	number=0
+	for prefix in $prefixes6; do
+		number=$((number + 1))
+		eval "nft_deal fallback6_$number 6 \$prefix6_links_$number"
+	done
 }
 
 nft_fallback() {
@@ -266,12 +277,11 @@ nft_fallback() {
 	emit "		meta mark set meta mark & $not_mask | $main"
 	emit "		goto settle_main"
 	emit "	}"
-	fallback6_plan
 	number=0
 	for prefix in $prefixes6; do
 		number=$((number + 1))
 		emit "	chain fallback6_$number {"
-		eval "nft_pick \$prefix6_links_$number"
+		eval "nft_pick fallback6_$number \$prefix6_links_$number"
 		emit "	}"
 	done
 	emit "	chain fallback6 {"
@@ -281,12 +291,12 @@ nft_fallback() {
 		emit "		ip6 saddr $prefix goto fallback6_$number"
 	done
 	# shellcheck disable=SC2086
-	nft_pick $anywhere6
+	nft_pick fallback6 $anywhere6
 	emit "	}"
 	emit "	chain fallback {"
 	emit "		meta nfproto ipv6 goto fallback6"
 	# shellcheck disable=SC2046
-	nft_pick $(carriers 4)
+	nft_pick fallback4 $(carriers 4)
 	emit "	}"
 }
 
@@ -471,6 +481,7 @@ nft_text() {
 	emit "	set sources6 { type ipv6_addr; size 65536; flags dynamic,timeout; timeout 10s; }"
 	nft_commits_map
 	nft_stays_map
+	nft_fallback_maps
 	nft_helpers
 	nft_known
 	nft_from_lan
@@ -496,7 +507,10 @@ nft_text() {
 nft_stale() {
 	nft -t list table inet nfq_balancer 2>/dev/null >"$work/nft.old" || return 0
 	awk '$1 == "map" || $1 == "set" { print $1, $2 }' "$work/nft.old" |
-		while read -r kind name; do echo "flush $kind $TABLE $name"; done
+		while read -r kind name; do
+			echo "flush $kind $TABLE $name"
+			grep -q "^	$kind $name {" "$work/nft.new" || echo "delete $kind $TABLE $name"
+		done
 	awk '$1 == "chain" { name = $2; base = 0 } $1 == "type" { base = 1 }
 		$1 == "}" && name != "" { if (!base) print name; name = "" }' "$work/nft.old" |
 		while read -r name; do
@@ -517,6 +531,12 @@ nft_apply() {
 		sed 's/^/nft: /' "$work/nft.error" >&2
 		return 1
 	}
+	[ "$fallback" = yes ] || : >"$work/fallbacks"
+	{
+		grep -v '^fallback ' "$state"
+		sed 's/^/fallback /' "$work/fallbacks"
+	} >"$state.new"
+	mv -f "$state.new" "$state"
 }
 
 nft_remove() {

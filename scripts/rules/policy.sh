@@ -169,6 +169,40 @@ interleave() {
 		}'
 }
 
+# The fixed number of slots that nftables' fallback deals flows from (SHARES_SLOTS of policy/shares.h)
+SLOTS=240
+
+# `weights` and `total` as numbers of SLOTS slots: by largest remainder, one at least. The
+# daemon computes the same (policy/shares.c), so that it changes nothing while nothing has changed.
+apportion() {
+	weights=$(echo "$weights" | tr ' ' '\n' | awk -F: -v slots="$SLOTS" '
+		NF == 2 { id[++n] = $1; weight[n] = $2; sum += $2 }
+		END {
+			room = slots
+			do {
+				again = 0
+				for (i = 1; i <= n; i++)
+					if (!(i in got) && weight[i] * room < sum) { got[i] = 1; room--; sum -= weight[i]; again = 1 }
+			} while (again)
+			open = room
+			for (i = 1; i <= n; i++) {
+				if (i in got) continue
+				got[i] = int(weight[i] * room / sum)
+				over[i] = weight[i] * room - got[i] * sum
+				open -= got[i]
+			}
+			for (; open > 0; open--) {
+				best = 0
+				for (i = 1; i <= n; i++)
+					if (i in over && (!best || over[i] > over[best])) best = i
+				got[best]++
+				delete over[best]
+			}
+			for (i = 1; i <= n; i++) printf " %s:%d", id[i], got[i]
+		}')
+	total=$SLOTS
+}
+
 # IPv6 without NAT: a source may only use the links that route its prefix.
 # `prefixes6` := all prefixes, the longest first; prefix6_links_<n> := the links for
 # sources in the n-th; `anywhere6` := links that any source may use (NAT).

@@ -7,6 +7,11 @@
 rules_intact() {
 	broken=
 	[ "$(state_value fingerprint)" = "$(fingerprint "$(state_value backend)")" ] || broken=' ruleset'
+	# the daemon changes where their slots lead, but there are always all of them
+	for map in $(state_lines fallback | cut -d ' ' -f 1); do
+		[ "$(nft list map inet nfq_balancer "$map" 2>/dev/null | grep -o 'goto take_' | wc -l)" -eq "$SLOTS" ] ||
+			broken="$broken map-$map"
+	done
 	for family in 4 6; do
 		rules_present $family >"$work/present"
 		state_lines "rule$family" | without "$work/present" >"$work/missing"
