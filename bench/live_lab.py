@@ -37,6 +37,11 @@ def program(name):
     return os.path.join(BUILD, "bench", name)
 
 
+def mac_of(host, interface):
+    """The address that frames to it carry"""
+    return json.loads(host.run("ip", "-j", "link", "show", interface).stdout)[0]["address"]
+
+
 def busy():
     """Seconds of all processors, softirq included, that were not idle since the machine started"""
     with open("/proc/stat", encoding="ascii") as file:
@@ -59,6 +64,7 @@ class Contender:
         try:
             self._prepare()
             self.start()
+            self.idle = self.resident()
         except BaseException:
             self.close()
             raise
@@ -82,10 +88,22 @@ class Contender:
         for n, client in enumerate(w.clients, 1):
             self.sources.append([f"192.168.1.{HOSTS * n + host}" for host in range(HOSTS)])
             client.ip(*(f"addr add {address}/24 dev eth0" for address in self.sources[-1]))
-        self.mac = json.loads(w.router.run("ip", "-j", "link", "show", "lan0").stdout)[0]["address"]
+        self._introduce()
         self.far = [w.internet.start(program("live_connect"), "serve", 80, stdin=subprocess.PIPE, name="accept"),
                     w.internet.start("iperf3", "-s", name="iperf3")]
         wait_until(lambda: "ready" in self.far[0].log(), 10, "the far side")
+
+    def _introduce(self):
+        """Neighbours once and for all: the kernel's table of them, which all labs share, would be too small."""
+        w = self.world
+        self.mac = mac_of(w.router, "lan0")
+        for client, sources in zip(w.clients, self.sources):
+            mac = mac_of(client, "eth0")
+            client.ip(f"neigh replace 192.168.1.1 lladdr {self.mac} dev eth0 nud permanent")
+            w.router.ip(*(f"neigh replace {address} lladdr {mac} dev lan0 nud permanent" for address in sources))
+        for link in w.links:
+            for host, there, address in ((w.router, w.internet, link.gateway), (w.internet, w.router, link.address)):
+                host.ip(f"neigh replace {address} lladdr {mac_of(there, link.interface)} dev {link.interface} nud permanent")
 
     # ---- counting ----
 

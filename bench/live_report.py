@@ -122,6 +122,12 @@ class Report:
                   if (there := [values[number] for values in theirs if values.get(number)])]
         return (statistics.median(ratios), spread(ratios)) if ratios else None
 
+    def others(self):
+        """Share of all processors' time that went elsewhere during floods; a few percent are starting and counting"""
+        shares = [(r["busy"] - r["sender"] - r["used"]) / (r["wall"] * self.options["processors"])
+                  for r in self.results if "sender" in r]
+        return max(0.0, statistics.median(shares)) if shares else 0.0
+
     # ---- what must add up ----
 
     def _check(self):
@@ -148,7 +154,8 @@ class Report:
     def print(self):
         options = self.options
         print(f"{options['rounds']} rounds of {options['seconds']:g} s each, seed {options['seed']}, "
-              f"beside a load: {options.get('half', 0)} flows/s, took {self.took:.0f} s")
+              f"beside a load: {options.get('half', 0)} flows/s, took {self.took:.0f} s; "
+              f"other programs had {100 * self.others():.0f} % of the processors")
         rows = []
         for measure, what, unit, form, figure in ROWS:
             cells = [self.cell(measure, what, form, figure, name) for name in self.names]
@@ -192,10 +199,11 @@ class Report:
         for name, least in (("wrr", 0.97), ("least-load", 0.90), ("1000-rules", 0.90)):
             yield from self.at_least("udp-1", rate("decided"), name, ("bare",), least, "decided in userspace")
             yield from self.at_least("udp-1", per_userspace_second, name, ("bare",), None, "decided per second of userspace")
-        for measure, senders in (("udp-1", "one processor sends"), ("udp-2", "every processor sends")):
+        # where every processor sends, nth has them all, too: no goal
+        for measure, senders, least in (("udp-1", "one processor sends", 1.25), ("udp-2", "every processor sends", None)):
             yield from self.at_least(measure, rate("arrived"), "bare", KERNEL, None, f"carried, {senders}")
             for name in ("wrr", "least-load", "1000-rules"):
-                yield from self.at_least(measure, rate("arrived"), name, KERNEL, 1.25, f"carried, {senders}")
+                yield from self.at_least(measure, rate("arrived"), name, KERNEL, least, f"carried, {senders}")
         for measure in ("udp-1", "udp-2"):
             yield from self.nothing_lost(measure)
         for measure in ("connect", "connect-half"):
@@ -233,7 +241,7 @@ class Report:
         found = self.ratio(measure, figure, name, others, best)
         if found:
             text = f"{measure}: {name}, {what}, against {' or '.join(o for o in others if o in self.names)}"
-            held = None if bound is None else found[0] >= bound if side == "at least" else found[0] <= bound
+            held = None if bound is None else found[0] >= bound if side == "at least" else 0 < found[0] <= bound
             yield text + (f": {side} {bound}" if bound else ""), f"{found[0]:.3f} ±{found[1]:.3f}", held
 
     def nothing_lost(self, measure):
