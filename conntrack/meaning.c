@@ -43,6 +43,8 @@ void conntrack_settings_read(struct conntrack_settings *out)
 	out->udp_stream = read_setting(DIRECTORY "udp_timeout_stream", 0);
 	out->icmp = read_setting(DIRECTORY "icmp_timeout", 0);
 	out->generic = read_setting(DIRECTORY "generic_timeout", 0);
+	out->entries = read_setting(DIRECTORY "count", 0);
+	out->room = read_setting(DIRECTORY "max", 0);
 }
 
 enum track_phase conntrack_phase(const struct conntrack_entry *entry)

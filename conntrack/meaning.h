@@ -8,10 +8,11 @@
 #include "conntrack/table.h"
 #include "policy/track.h"
 
-/* Settings of the kernel that entries are read with; seconds */
+/* What the kernel says of its connection tracking as a whole; seconds */
 struct conntrack_settings {
 	bool events; /* net.netfilter.nf_conntrack_events is not 0, or unknown */
 	uint32_t established, udp, udp_stream, icmp, generic; /* timeouts, 0: unknown */
+	uint32_t entries, room; /* in the table; how many fit, 0: unknown or without limit */
 };
 
 /* From /proc/sys/net/netfilter */

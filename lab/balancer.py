@@ -4,6 +4,7 @@
 import json
 import os
 import socket
+import weakref
 
 from lab.host import wait_until
 from lab.paths import CLIENT, DAEMON, RULES
@@ -45,8 +46,11 @@ def config_text(top, links, groups, rules):
 class Balancer:
     """
     One router's nfq-balancer. Everything it writes stays in the lab's directory, so any
-    number of them run on one machine at once.
+    number of them run on one machine at once. `made` are all that still exist.
+    `counts_broken`: a test says why the daemon's counts cannot be right when it ends.
     """
+
+    made = weakref.WeakSet()
 
     def __init__(self, router):
         self.router = router
@@ -58,6 +62,8 @@ class Balancer:
         self.config_path = os.path.join(self.directory, "nfq-balancer.conf")
         self.process = None
         self.ids = {}  # link name: id
+        self.counts_broken = None
+        Balancer.made.add(self)
 
     # ---- configuration ----
 

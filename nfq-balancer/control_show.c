@@ -317,6 +317,8 @@ static void feedback_stats(const struct feedback *feedback, each_counter *each, 
 	each(data, "feedback", "delay us", status.delay_us);
 	each(data, "feedback", "delay p99 us", status.delay_p99_us);
 	each(data, "feedback", "memory", status.memory);
+	each(data, "feedback", "entries", status.entries);
+	each(data, "feedback", "entries max", status.room);
 	each(data, "feedback", "matched", totals.matched);
 	each(data, "feedback", "ghosts", totals.ghosts);
 	each(data, "feedback", "foreign", totals.foreign);

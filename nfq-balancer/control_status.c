@@ -99,6 +99,11 @@ static void look_at_feedback(struct report *report)
 {
 	if (report->feedback.source == FEEDBACK_SAMPLES)
 		trouble(report, "feedback: %s: counts of sending flows lag behind", report->feedback.why);
+	if (report->feedback.crowded)
+		trouble(report,
+			"the kernel's table of connections is nearly full: %" PRIu32 " of %" PRIu32
+			" (net.netfilter.nf_conntrack_max)",
+			report->feedback.entries, report->feedback.room);
 }
 
 static void look(struct report *report, const struct daemon *daemon)
@@ -292,7 +297,7 @@ static json_t *report_object(const struct report *report)
 		json_array_append_new(links, link_object(report, i));
 	for (unsigned i = 0; i < report->n_troubles; i++)
 		json_array_append_new(troubles, json_string(report->trouble[i]));
-	return json_pack("{ss so si si s{sb sb ss} ss s{sI sb sb} so sI so so sI s{ss ss sI sI}}", "status",
+	return json_pack("{ss so si si s{sb sb ss} ss s{sI sb sb} so sI so so sI s{ss ss sI sI sI sI sI}}", "status",
 			 report->verdict, "troubles", troubles, "links_up", (int)report->up, "links_total",
 			 (int)report->config->n_links, "rules", "active", report->rules.active, "same_policy",
 			 report->rules.same_policy, "backend", report->rules.backend, "commit",
@@ -303,7 +308,9 @@ static json_t *report_object(const struct report *report)
 			 report->queues.known ? json_integer((json_int_t)report->queues.dropped) : json_null(),
 			 "started", (json_int_t)report->daemon->started, "feedback", "source",
 			 feedback_source_name(report->feedback.source), "why", report->feedback.why, "cpu_permille",
-			 (json_int_t)report->feedback.cpu_permille, "delay_us", (json_int_t)report->feedback.delay_us);
+			 (json_int_t)report->feedback.cpu_permille, "delay_us", (json_int_t)report->feedback.delay_us,
+			 "delay_p99_us", (json_int_t)report->feedback.delay_p99_us, "entries",
+			 (json_int_t)report->feedback.entries, "entries_max", (json_int_t)report->feedback.room);
 }
 
 void control_status(struct client *client, int argc, char **argv)

@@ -34,8 +34,8 @@
 #define EVENTS_AT_ONCE 1024 /* then timers and the control socket have a turn */
 #define TICK_US 20000
 #define LOOK_EVERY_US UINT64_C(5000000) /* from the end of a look to the begin of the next */
-#define LOOK_PARTS 1 /* of a paced look, per tick: about a hundred entries */
 #define RESYNC_PAUSE_US UINT64_C(100000)
+#define CROWDED_PERCENT 95 /* of the kernel's table */
 #define KERNEL_EVENT_NS 1500 /* of a processor, to make an event and hand it over; measured */
 
 struct feedback {
@@ -216,10 +216,19 @@ static int read_part(struct feedback *feedback, struct conntrack_dump *dump, con
 	return conntrack_dump_read(dump, each, data);
 }
 
+/* With events, a paced look reads about a hundred entries each tick; instead of events, as many as the budget allows */
+static bool may_look_on(const struct feedback *feedback, uint64_t begin)
+{
+	const unsigned percent = policy_config(feedback->daemon->policy)->feedback_budget;
+
+	return !feedback->events && (clock_us(CLOCK_THREAD_CPUTIME_ID) - begin) * 100 < TICK_US * percent;
+}
+
 /* A part of the paced look; the next look starts in its time */
 static void step_look(struct feedback *feedback, uint64_t now)
 {
-	int more = 1;
+	const uint64_t begin = cpu_begin();
+	int more;
 
 	if (!feedback->look && now >= feedback->next_look) {
 		feedback->look = begin_look(feedback, true);
@@ -228,8 +237,9 @@ static void step_look(struct feedback *feedback, uint64_t now)
 	}
 	if (!feedback->look)
 		return;
-	for (unsigned part = 0; part < LOOK_PARTS && more > 0; part++)
+	do
 		more = read_part(feedback, feedback->look, on_look, feedback);
+	while (more > 0 && may_look_on(feedback, begin));
 	if (more > 0)
 		return;
 	if (more == 0)
@@ -429,6 +439,24 @@ static void measure_cpu(struct feedback *feedback, uint64_t elapsed)
 	feedback->decided_second = 0;
 }
 
+/* A full table loses new connections before anybody can steer them */
+static void watch_room(struct feedback *feedback)
+{
+	const uint64_t entries = feedback->settings.entries, room = feedback->settings.room;
+	const bool crowded = room && entries * 100 >= room * CROWDED_PERCENT;
+
+	feedback->status.entries = feedback->settings.entries;
+	feedback->status.room = feedback->settings.room;
+	if (crowded && !feedback->status.crowded)
+		log_warning(
+			"the kernel's table of connections is nearly full: %u of %u (net.netfilter.nf_conntrack_max); "
+			"beyond that, new connections are lost",
+			feedback->status.entries, feedback->status.room);
+	/* said once while it hovers about the limit */
+	if (crowded || entries * 100 < room * (CROWDED_PERCENT - 10))
+		feedback->status.crowded = crowded;
+}
+
 /* What the schedulers read beside the counts */
 static void publish(struct feedback *feedback, uint64_t elapsed)
 {
@@ -467,6 +495,7 @@ static void every_second(struct feedback *feedback, uint64_t now)
 		return;
 	feedback->next_second = now + 1000000;
 	conntrack_settings_read(&feedback->settings);
+	watch_room(feedback);
 	measure_cpu(feedback, elapsed);
 	publish(feedback, elapsed);
 	settle_source(feedback);

@@ -38,6 +38,9 @@ struct feedback_status {
 	uint64_t over_budget; /* times that events were given up for samples */
 	uint64_t untold; /* decisions that did not fit the ring */
 	uint64_t memory; /* bytes */
+	/* the kernel's table of connections: entries, how many fit (0: unknown), and whether it is nearly full */
+	uint32_t entries, room;
+	bool crowded;
 };
 
 /* Before the workers start; registers its events with daemon->base. NULL: out of memory */

@@ -8,7 +8,9 @@ import sys
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+import counts  # noqa: E402
 import lab  # noqa: E402
+from lab.balancer import Balancer  # noqa: E402
 from lab.traffic import have_tools  # noqa: E402
 
 SCALE = float(os.environ.get("NFQB_SCALE", "1"))
@@ -35,6 +37,14 @@ def pytest_runtest_makereport(item, call):
         for process in getattr(getattr(value, "lab", value), "processes", []):
             if process.name == "daemon":
                 report.sections.append((f"log of {process}", process.log()[-8000:]))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_call():
+    """After each test that passed, as its last assertion: no running daemon's counts have drifted."""
+    for balancer in list(Balancer.made):
+        if balancer.process and balancer.process.alive() and not balancer.counts_broken:
+            counts.do_not_drift(balancer)
 
 
 @pytest.fixture

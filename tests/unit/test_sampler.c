@@ -176,12 +176,52 @@ static void test_interface_made_again(void **state)
 	tear_down(&bench);
 }
 
+/* Counters of 32 bits that wrap, are reset, or of which one goes back alone: seconds are lost, nothing is made up */
+static void test_counters_jump_back(void **state)
+{
+	uint64_t random = fixture_seed(), last = 0, true_total = 0;
+	struct link_status *status;
+	struct sampler_link link;
+	struct bench bench;
+
+	(void)state;
+	set_up(&bench);
+	status = &bench.daemon.links.status[0];
+	status->rx_bytes = status->tx_bytes = UINT32_MAX - 40000;
+	run(&bench, 1, 0, 0, 0);
+	for (int i = 0; i < 1000; i++) {
+		const uint32_t bytes = fixture_below(&random, 10000);
+
+		true_total += bytes;
+		status->rx_bytes = (uint32_t)(status->rx_bytes + bytes);
+		status->tx_bytes = (uint32_t)(status->tx_bytes + bytes);
+		if (!fixture_below(&random, 10))
+			status->rx_bytes = 0;
+		if (!fixture_below(&random, 10))
+			status->tx_bytes = fixture_below(&random, 2000);
+		run(&bench, 1, 0, 0, 0);
+		link = sampler_link(bench.sampler, 0);
+		assert_in_range(link.rx_bits, 0, 80000);
+		assert_in_range(link.tx_bits, 0, 80000);
+		assert_in_range(link.rx_bits_now, 0, 80000);
+		assert_in_range(link.rx_bytes, last, true_total);
+		last = link.rx_bytes;
+	}
+	/* most seconds did count */
+	assert_true(last > true_total / 2);
+	tear_down(&bench);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nothing_yet),  cmocka_unit_test(test_rates_sum_workers),
-		cmocka_unit_test(test_five_minutes), cmocka_unit_test(test_late_tick),
-		cmocka_unit_test(test_bytes),	     cmocka_unit_test(test_interface_made_again),
+		cmocka_unit_test(test_nothing_yet),
+		cmocka_unit_test(test_rates_sum_workers),
+		cmocka_unit_test(test_five_minutes),
+		cmocka_unit_test(test_late_tick),
+		cmocka_unit_test(test_bytes),
+		cmocka_unit_test(test_interface_made_again),
+		cmocka_unit_test(test_counters_jump_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
