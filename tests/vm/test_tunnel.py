@@ -17,7 +17,7 @@ def key(host):
 def tunnel(world, link):
     """WireGuard between router and far side, named as the lab names links' interfaces."""
     ends = {host: key(host) for host in (world.router, world.internet)}
-    for host, other, endpoint in ((world.router, world.internet, [f"{world.links[0].gateway}:{PORT}"]),
+    for host, other, endpoint in ((world.router, world.internet, [f"{world.servers[0]}:{PORT}"]),
                                   (world.internet, world.router, [])):
         host.ip(f"link add {link.interface} type wireguard")
         host.run("wg", "set", link.interface, "listen-port", PORT, "private-key", "/dev/stdin", "peer", ends[other][1],
@@ -29,7 +29,7 @@ def tunnel(world, link):
 def test_wireguard_is_a_link(make_world, scale):
     """
     Connections are shared with the tunnel like with any link; what carries it is the
-    router's own, and does not follow the marks of what is inside.
+    router's own, follows main's default, and not the marks of what is inside.
     """
     world = make_world(links=2, clients=2)
     world.links.append(Link("link3", 3, 2, keys={"gateway": "none"}))
