@@ -17,6 +17,8 @@
 
 #define DIRECTORY "/proc/sys/net/netfilter/nf_conntrack_"
 #define QUIET_S 5
+#define CROWDED_PERCENT 95 /* of the table; and until it has fallen below */
+#define UNCROWDED_PERCENT 85
 /* Data without an acknowledgement shorten the timeout of an established connection to this */
 #define UNACKNOWLEDGED_S 300
 #define OFFLOADED (1u << 14) /* IPS_OFFLOAD: in the flowtable, the timeout stands still; not in every header */
@@ -45,6 +47,13 @@ void conntrack_settings_read(struct conntrack_settings *out)
 	out->generic = read_setting(DIRECTORY "generic_timeout", 0);
 	out->entries = read_setting(DIRECTORY "count", 0);
 	out->room = read_setting(DIRECTORY "max", 0);
+}
+
+bool conntrack_crowded(const struct conntrack_settings *settings, bool before)
+{
+	const unsigned percent = before ? UNCROWDED_PERCENT : CROWDED_PERCENT;
+
+	return settings->room && settings->entries * UINT64_C(100) >= (uint64_t)settings->room * percent;
 }
 
 enum track_phase conntrack_phase(const struct conntrack_entry *entry)

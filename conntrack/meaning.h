@@ -18,6 +18,9 @@ struct conntrack_settings {
 /* From /proc/sys/net/netfilter */
 void conntrack_settings_read(struct conntrack_settings *out);
 
+/* Is the kernel's table nearly full? What was said `before` stays while it hovers about that. */
+bool conntrack_crowded(const struct conntrack_settings *settings, bool before);
+
 enum track_phase conntrack_phase(const struct conntrack_entry *entry);
 bool conntrack_replied(const struct conntrack_entry *entry);
 

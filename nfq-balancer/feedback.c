@@ -35,7 +35,6 @@
 #define TICK_US 20000
 #define LOOK_EVERY_US UINT64_C(5000000) /* from the end of a look to the begin of the next */
 #define RESYNC_PAUSE_US UINT64_C(100000)
-#define CROWDED_PERCENT 95 /* of the kernel's table */
 #define KERNEL_EVENT_NS 1500 /* of a processor, to make an event and hand it over; measured */
 
 struct feedback {
@@ -442,19 +441,16 @@ static void measure_cpu(struct feedback *feedback, uint64_t elapsed)
 /* A full table loses new connections before anybody can steer them */
 static void watch_room(struct feedback *feedback)
 {
-	const uint64_t entries = feedback->settings.entries, room = feedback->settings.room;
-	const bool crowded = room && entries * 100 >= room * CROWDED_PERCENT;
+	struct feedback_status *status = &feedback->status;
+	const bool before = status->crowded;
 
-	feedback->status.entries = feedback->settings.entries;
-	feedback->status.room = feedback->settings.room;
-	if (crowded && !feedback->status.crowded)
-		log_warning(
-			"the kernel's table of connections is nearly full: %u of %u (net.netfilter.nf_conntrack_max); "
-			"beyond that, new connections are lost",
-			feedback->status.entries, feedback->status.room);
-	/* said once while it hovers about the limit */
-	if (crowded || entries * 100 < room * (CROWDED_PERCENT - 10))
-		feedback->status.crowded = crowded;
+	status->entries = feedback->settings.entries;
+	status->room = feedback->settings.room;
+	status->crowded = conntrack_crowded(&feedback->settings, before);
+	if (status->crowded && !before)
+		log_warning("the kernel's table of connections is nearly full: %u of %u "
+			    "(net.netfilter.nf_conntrack_max); beyond that, new connections are lost",
+			    status->entries, status->room);
 }
 
 /* What the schedulers read beside the counts */
