@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -51,6 +52,7 @@ struct worker {
 
 static_assert(offsetof(struct worker, counters) % 64 == 0 && offsetof(struct worker, ring) % 64 == 0, "own lines");
 static_assert(sizeof(struct decision_slot) <= 128, "a record costs two lines");
+static_assert(sizeof(struct decision_record) == RECORD_WORDS * sizeof(uint64_t), "nothing is left over");
 
 /* ---- life ---- */
 
@@ -154,10 +156,7 @@ static void record_decision(struct worker *worker, uint64_t now_ns, const struct
 	struct decision_ring *ring = &worker->ring;
 	uint64_t number = atomic_load_explicit(&ring->head, memory_order_relaxed) + 1;
 	struct decision_slot *slot = &ring->slot[number % WORKER_RING];
-
-	atomic_store_explicit(&slot->sequence, 2 * number + 1, memory_order_relaxed);
-	atomic_thread_fence(memory_order_release);
-	slot->record = (struct decision_record){
+	const struct decision_record record = {
 		.number = number,
 		.time = now_ns,
 		.flow = *flow,
@@ -165,6 +164,13 @@ static void record_decision(struct worker *worker, uint64_t now_ns, const struct
 		.decision = *decision,
 		.worker = (uint16_t)queue_number(worker->queue),
 	};
+	uint64_t words[RECORD_WORDS];
+
+	memcpy(words, &record, sizeof(words));
+	atomic_store_explicit(&slot->sequence, 2 * number + 1, memory_order_relaxed);
+	/* released: who sees a word of this record sees that it is being written, too */
+	for (size_t i = 0; i < RECORD_WORDS; i++)
+		atomic_store_explicit(&slot->words[i], words[i], memory_order_release);
 	atomic_store_explicit(&slot->sequence, 2 * number, memory_order_release);
 	atomic_store_explicit(&ring->head, number, memory_order_release);
 }
@@ -317,6 +323,7 @@ static void *worker_run(void *argument)
 int worker_start(struct worker *worker)
 {
 	sigset_t all, before;
+	char name[16]; /* as `top -H` and /proc show it */
 
 	/* signals are the control thread's business */
 	sigfillset(&all);
@@ -325,6 +332,10 @@ int worker_start(struct worker *worker)
 
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	worker->started = failed == 0;
+	if (worker->started) {
+		snprintf(name, sizeof(name), "nfqb-queue%u", queue_number(worker->queue));
+		pthread_setname_np(worker->thread, name);
+	}
 	return failed;
 }
 
@@ -368,10 +379,12 @@ uint64_t worker_newest(const struct worker *worker)
 bool worker_record(const struct worker *worker, uint64_t number, struct decision_record *out)
 {
 	const struct decision_slot *slot = &worker->ring.slot[number % WORKER_RING];
+	uint64_t words[RECORD_WORDS];
 
 	if (number == 0 || atomic_load_explicit(&slot->sequence, memory_order_acquire) != 2 * number)
 		return false;
-	memcpy(out, &slot->record, sizeof(*out));
-	atomic_thread_fence(memory_order_acquire);
+	for (size_t i = 0; i < RECORD_WORDS; i++)
+		words[i] = atomic_load_explicit(&slot->words[i], memory_order_acquire);
+	memcpy(out, words, sizeof(*out));
 	return atomic_load_explicit(&slot->sequence, memory_order_relaxed) == 2 * number;
 }

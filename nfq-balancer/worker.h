@@ -45,9 +45,11 @@ struct decision_record {
 
 #define WORKER_RING 4096
 
+#define RECORD_WORDS (sizeof(struct decision_record) / sizeof(uint64_t))
+
 struct decision_slot {
 	_Atomic uint64_t sequence; /* 2n: holds record n; odd: being written */
-	struct decision_record record;
+	_Atomic uint64_t words[RECORD_WORDS]; /* a struct decision_record, copied word by word */
 };
 
 struct decision_ring {

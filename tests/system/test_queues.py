@@ -36,9 +36,10 @@ def workers(world, what):
 
 
 def threads(process):
-    """Thread ids of the workers, in the order of their start"""
-    return sorted(int(task.name) for task in pathlib.Path(f"/proc/{process.pid}/task").iterdir()
-                  if int(task.name) != process.pid)
+    """Thread ids of the workers, in the order of their queues"""
+    names = {(task / "comm").read_text(encoding="ascii").strip(): int(task.name)
+             for task in pathlib.Path(f"/proc/{process.pid}/task").iterdir()}
+    return [thread for name, thread in sorted(names.items()) if name.startswith("nfqb-queue")]
 
 
 def allowed(thread):
