@@ -118,11 +118,20 @@ static void draw_flows(struct simulation *sim)
 
 /* ---- output ---- */
 
-static void show_progress(const struct simulation *sim, uint64_t done, uint64_t all)
+/* A bar while somebody watches, and nothing left of it afterwards */
+static void show_progress(uint64_t done, uint64_t all)
 {
+	static const char bar[] = "########################################";
+	const int width = (int)sizeof(bar) - 1;
+
 	if (!isatty(STDERR_FILENO))
 		return;
-	fprintf(stderr, "\r%3" PRIu64 " %% %s", done * 100 / all, done == all ? "\r      \r" : sim->options->capture);
+	if (done == all)
+		fputs("\r\033[K", stderr);
+	else
+		fprintf(stderr, "\r[%-*.*s] %3d %%", width, (int)(done * (uint64_t)width / all), bar,
+			(int)(done * 100 / all));
+	fflush(stderr);
 }
 
 static double ratio(double a, double b)
@@ -203,7 +212,7 @@ static bool run_contenders(struct simulation *sim, uint64_t seed, uint64_t *done
 		sums->unsteered += result.unsteered;
 		for (size_t i = 0; i < sim->config->n_links; i++)
 			sums->flows[i] += (double)result.flows[i] * share;
-		show_progress(sim, ++*done, all);
+		show_progress(++*done, all);
 	}
 	return true;
 }

@@ -10,6 +10,8 @@ then read the difference.
 import json
 import os
 import pathlib
+import pty
+import re
 import shlex
 import subprocess
 
@@ -126,6 +128,29 @@ def test_simulation_is_its_seeds():
         assert parts[0] != parts[1], "another seed, other arrivals"
         assert abs(values["mean"] - sum(parts) / 2) < 1e-5, "the mean of its seeds"
         assert 1 <= values["p50"] <= values["p95"] <= values["p99"], name
+
+
+def test_same_seed_same_bytes():
+    arguments = ["--simulate", "resample", "--draw", "2000", "--seeds", "2", "--seed", "7", "conf/simulate.conf", "../pcaps/web.pcap"]
+    for form in ([], ["--json"]):
+        first, second = replay(*form, *arguments), replay(*form, *arguments)
+        assert (first.returncode, first.stderr) == (0, ""), "no bar where nobody watches"
+        assert first.stdout == second.stdout
+
+
+def test_progress_bar_on_a_terminal():
+    ours, theirs = pty.openpty()
+    command = [REPLAY, "--simulate", "resample", "--draw", "2000", "--seeds", "2", "conf/simulate.conf", "../pcaps/web.pcap"]
+    run = subprocess.run(command, cwd=HERE, stdout=subprocess.PIPE, stderr=theirs, timeout=60, check=False)
+    os.close(theirs)
+    shown = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert run.returncode == 0
+    percents = [int(percent) for percent in re.findall(r"\r\[#* *\] +(\d+) %", shown)]
+    assert len(percents) > 10 and percents == sorted(percents) and percents[-1] < 100
+    bars = [len(bar) for bar in re.findall(r"\[(#*)", shown) if bar]
+    assert bars == sorted(bars) and bars[0] < bars[-1]
+    assert shown.endswith("\r\033[K"), "nothing is left on the line"
 
 
 def test_simulated_load_and_delay_count():
