@@ -137,7 +137,7 @@ void control_show_links(struct client *client, int argc, char **argv)
 	(void)argv;
 	listing_begin(
 		client, &listing,
-		"LINK\tID\tINTERFACE\tSTATE\tADMIN\tWEIGHT\tFALLBACK\tSENDING\tKNOWN\tDOWN/UP\tTABLE\tMARK\tGATEWAY\tGATEWAY6");
+		"LINK\tID\tINTERFACE\tSTATE\tADMIN\tWEIGHT\tSENDING\tKNOWN\tDOWN/UP\tTABLE\tMARK\tGATEWAY\tGATEWAY6\tFALLBACK");
 	for (unsigned i = 0; i < config->n_links; i++) {
 		const struct link_config *link = &config->links[i];
 		char gateway[FLOW_ADDR_STRLEN], gateway6[FLOW_ADDR_STRLEN], capacity[2 * HUMAN_LEN];
@@ -147,12 +147,12 @@ void control_show_links(struct client *client, int argc, char **argv)
 			json_array_append_new(listing.list, link_object(daemon, config, i));
 		capacity_text(link, capacity, sizeof(capacity));
 		fallback_text(daemon, i, fallback, sizeof(fallback));
-		columns_add(listing.columns, "%s\t%u\t%s\t%s\t%s\t%u\t%s\t%u\t%u\t%s\t%u\t0x%x\t%s\t%s", link->name,
+		columns_add(listing.columns, "%s\t%u\t%s\t%s\t%s\t%u\t%u\t%u\t%s\t%u\t0x%x\t%s\t%s\t%s", link->name,
 			    link->id, link->interface, link_state_name(daemon->links.status[i].state),
 			    link_admin_name(daemon->links.status[i].admin), link_runtime_weight(&daemon->runtime, i),
-			    fallback, load_sending(&daemon->load, i), feedback_link(daemon->feedback, i).known,
-			    capacity, link->table, settled_mark(config, link), gateway_text(&link->gateway, gateway),
-			    gateway_text(&link->gateway6, gateway6));
+			    load_sending(&daemon->load, i), feedback_link(daemon->feedback, i).known, capacity,
+			    link->table, settled_mark(config, link), gateway_text(&link->gateway, gateway),
+			    gateway_text(&link->gateway6, gateway6), fallback);
 	}
 	listing_end(client, &listing, "links");
 }

@@ -364,6 +364,7 @@ bool daemon_start(struct daemon *daemon, char *error, size_t size)
 		snprintf(error, size, "cannot set up events: %s", strerror(errno));
 		return false;
 	}
+	fallback_tick(daemon->fallback, monotonic_ms());
 	/* the kernel's connections also tell which link each client uses: stickiness survives a restart */
 	feedback_start(daemon->feedback, learn_entry, daemon);
 	for (unsigned i = 0; i < daemon->n_workers; i++) {

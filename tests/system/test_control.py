@@ -80,10 +80,12 @@ def test_show_links(balancer):
     assert reply[0].split()[:4] == ["LINK", "ID", "INTERFACE", "STATE"]
     row = reply[1].split()
     assert row[:6] == ["link1", "1", "wan1", "up", "auto", "2"]
-    assert row[8:] == ["20M/2M", "101", "0x8100", "198.51.100.1", "off"]
+    # the rules are those of the start: 2 of 3, and none for IPv6
+    assert row[8:] == ["20M/2M", "101", "0x8100", "198.51.100.1", "off", "67", "%"]
     link = ask_json(balancer, "show links")[0]["links"][1]
     assert link["link"] == "link2" and link["weight"] == link["file_weight"] == 1
     assert row[7] == str(ask_json(balancer, "show links")[0]["links"][0]["known"])
+    assert (link["fallback4_permille"], link["fallback6_permille"]) == (333, None)
     assert link["mark"] == 0x8200 and link["mask"] == 0xff00 and link["carrier"] is True
 
 
