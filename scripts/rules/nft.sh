@@ -177,7 +177,9 @@ nft_queue() {
 
 # The order of these is the same on every kernel: a mark that the connection has
 # already wins (another packet of it was first), then the daemon's choice, then the
-# fallback. A choice counts once: in the packet that it was made for.
+# fallback. A choice counts once: in the packet that it was made for. Up to Linux 6.11
+# a packet that waited beside the first one comes back with the first one's entry, which
+# is confirmed by then: its mark is not this packet's verdict.
 nft_commit() {
 	emit "	chain commit {"
 	emit "		type filter hook prerouting priority -149; policy accept;"
@@ -186,6 +188,7 @@ nft_commit() {
 	for id in $links; do
 		link_use "$id"
 		emit "	chain commit_$id {"
+		emit "		ct status confirmed ct mark & $mask != { 0, $waiting } goto known"
 		emit "		ct mark & $mask == $l_settled counter name decided_$id return comment \"the verdict wrote it\""
 		emit "		ct mark & $mask != { 0, $waiting } goto known"
 		emit "		counter name decided_$id goto settle_$id"

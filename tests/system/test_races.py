@@ -63,6 +63,7 @@ def test_two_packets_of_one_flow(make_world, protocol):
     elif DROPS_DUPLICATES:
         assert seen == split
     else:
+        assert daemon.decided() == FLOWS, "a duplicate counts as a flow"
         assert all(flows <= seen[name] <= 3 * flows for name, flows in split.items()), seen
         assert sum(seen.values()) >= 2 * FLOWS, "the duplicates arrive too"
     # one entry per flow, and what comes now is restored from it
