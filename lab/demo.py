@@ -251,8 +251,9 @@ class Demo:
         say.command("kill -KILL <the daemon>")
         before = self.balancer.fallback()
         self.balancer.kill_daemon()
-        say.say("The kernel carries on, with the weights of its start.")
-        self.watch(7, "SIGKILL:\nthe kernel carries on\n3 : 2 : 1", "#fdecea", weights)
+        say.say("The kernel carries on alone, with the weights of now and not with those of the file: "
+                "the daemon had told it.")
+        self.watch(7, f"SIGKILL:\nthe kernel carries on\n3 : 2 : {NEW_LTE}", "#fdecea", weights)
         fallen = self.balancer.fallback() - before
         self.check(fallen > 0, f"{fallen} new connections placed by the kernel alone")
 
@@ -314,7 +315,7 @@ class Demo:
         self.act_rules(first)
         self.act_daemon(first)
         self.act_weight(second)
-        self.act_kill(first)
+        self.act_kill(second)
         self.act_return(second)
         self.act_stop(router_before)
         self.draw()

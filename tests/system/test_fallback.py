@@ -58,7 +58,8 @@ def wait_slots(world, expected, name="fallback4"):
 
 
 def kill_and_count(world, flows, **options):
-    """SIGKILL, then new connections from all clients; the far side's split"""
+    """SIGKILL, then new connections from all clients, whole rounds of the slots; the far side's split"""
+    flows = max(flows // SLOTS, 1) * SLOTS
     world.balancer.kill_daemon()
     before = world.balancer.fallback()
     result, split = from_all_clients(world, flows, **options)
