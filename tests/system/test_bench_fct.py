@@ -47,3 +47,16 @@ def test_links_are_shaped(kept):
 
 def test_goal_is_judged(kept):
     assert "3:1: least-load's mean" in kept["printed"]
+
+
+def test_bounds_need_no_lab():
+    def bounds(*arguments):
+        ran = subprocess.run([os.path.join(paths.ROOT, "bench", "fct"), *SETTING, "--bounds", "3", *arguments],
+                             capture_output=True, text=True, timeout=60, check=True)
+        return ran.stdout.splitlines()
+    lists = bounds()
+    capture, links, flows, n, mean, least, most = lists[1].split()
+    assert (capture, links, flows, n) == ("link-ethernet", "3:1", "400", "3")
+    assert 0 < float(least) < float(mean) < float(most) < 1, "perfect knowledge is better than turns and than chance"
+    assert bounds() == lists
+    assert bounds("--seed", "9") != lists
