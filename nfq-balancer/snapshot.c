@@ -32,9 +32,6 @@ struct snapshot *snapshot_new(struct policy *policy)
 	}
 	snapshot->policy = policy;
 	snapshot->number = ++made;
-	/* without a rule that names an interface the worker has nothing to look through */
-	if (policy_config(policy)->n_ifaces)
-		snapshot->n_ifaces = SNAPSHOT_MAX_IFACES;
 	if (!build_attrs(snapshot)) {
 		snapshot_free(snapshot);
 		return NULL;
@@ -53,7 +50,7 @@ void snapshot_free(struct snapshot *snapshot)
 
 static void forget_iface(struct snapshot *snapshot, unsigned ifindex)
 {
-	for (unsigned i = 0; i < snapshot->n_ifaces; i++) {
+	for (unsigned i = 0; i < SNAPSHOT_MAX_IFACES; i++) {
 		if (atomic_load_explicit(&snapshot->iface[i], memory_order_relaxed) >> 16 == ifindex)
 			atomic_store_explicit(&snapshot->iface[i], 0, memory_order_relaxed);
 	}
@@ -64,17 +61,20 @@ void snapshot_set_iface(struct snapshot *snapshot, unsigned ifindex, const char 
 	uint16_t slot = name ? policy_iface_slot(snapshot->policy, name) : 0;
 
 	forget_iface(snapshot, ifindex);
-	for (unsigned i = 0; slot && i < snapshot->n_ifaces; i++) {
+	for (unsigned i = 0; slot && i < SNAPSHOT_MAX_IFACES; i++) {
 		if (atomic_load_explicit(&snapshot->iface[i], memory_order_relaxed))
 			continue;
 		atomic_store_explicit(&snapshot->iface[i], (uint64_t)ifindex << 16 | slot, memory_order_relaxed);
+		if (i >= atomic_load_explicit(&snapshot->n_ifaces, memory_order_relaxed))
+			atomic_store_explicit(&snapshot->n_ifaces, i + 1, memory_order_relaxed);
 		return;
 	}
 }
 
 void snapshot_scan_ifaces(struct snapshot *snapshot)
 {
-	struct if_nameindex *all = snapshot->n_ifaces ? if_nameindex() : NULL;
+	/* without a rule that names an interface there is nothing to look for */
+	struct if_nameindex *all = policy_config(snapshot->policy)->n_ifaces ? if_nameindex() : NULL;
 
 	if (!all)
 		return;

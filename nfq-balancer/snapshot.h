@@ -21,7 +21,7 @@ struct snapshot {
 	uint64_t number; /* 1, 2, ...: an address may be used again while a worker sleeps, a number is not */
 	struct conntrack_mark_attr link_attr[CONFIG_MAX_LINKS]; /* by link index */
 	struct conntrack_mark_attr main_attr;
-	unsigned n_ifaces;
+	_Atomic unsigned n_ifaces; /* places in use, as far as they were ever: what a packet looks through */
 	_Atomic uint64_t iface[SNAPSHOT_MAX_IFACES]; /* ifindex << 16 | slot, 0: free */
 };
 
@@ -37,7 +37,9 @@ void snapshot_scan_ifaces(struct snapshot *snapshot);
 /* Slot of an interface for struct flow_meta, 0: no rule names it */
 static inline uint16_t snapshot_iface_slot(const struct snapshot *snapshot, uint32_t ifindex)
 {
-	for (unsigned i = 0; i < snapshot->n_ifaces; i++) {
+	const unsigned n = atomic_load_explicit(&snapshot->n_ifaces, memory_order_relaxed);
+
+	for (unsigned i = 0; i < n; i++) {
 		uint64_t entry = atomic_load_explicit(&snapshot->iface[i], memory_order_relaxed);
 
 		if (entry >> 16 == ifindex)
