@@ -23,7 +23,9 @@ def next_run():
 
 def _bearable(rate, flows=1, packets=1, spread=0):
     """New flows per second, at most `rate`, with which a client stays within MAX_RATE."""
-    if flows and spread and flows * packets / spread <= MAX_RATE:
+    if not flows:
+        packets *= 2  # without end nothing may pile up
+    elif spread and flows * packets / spread <= MAX_RATE:
         packets = 1  # even all of them at once are few
     return min(rate, MAX_RATE / packets)
 

@@ -12,6 +12,7 @@ import time
 
 import pytest
 from lab import Balancer, flood, wait_until
+from lab.host import PATIENCE
 from lab.paths import DAEMON
 from lab.traffic import arrived, total
 from steering import FALLBACK, ROOM, all_well, shares, steer
@@ -25,7 +26,8 @@ class Load:
     def __init__(self, world, scale, udp_rate=500, **options):
         self.world = world
         # however long a slow machine takes for a test, what has ended must not fill the table
-        world.router.sysctl({"net.netfilter.nf_conntrack_tcp_timeout_time_wait": 10,
+        world.router.sysctl({"net.netfilter.nf_conntrack_tcp_timeout_time_wait": int(10 * PATIENCE),
+                             "net.netfilter.nf_conntrack_tcp_timeout_close": int(10 * PATIENCE),
                              "net.netfilter.nf_conntrack_udp_timeout_stream": 20})
         rate = scale(1000)
         self.tcp = [world.traffic(client, flows=0, rate=rate, **options) for client in world.clients[:2]]

@@ -29,6 +29,7 @@ class Run:
 
     def __init__(self, directory):
         self.directory = directory
+        self.processes = []
         self.programs = directory / "programs"
         self.programs.mkdir()
         self.modules = directory / "lib/modules/1.2.3"
@@ -60,8 +61,10 @@ class Run:
         self.environ.update(environ)
 
     def start(self):
-        return subprocess.Popen([ROOT / "tests/vm/run", "tests/vm/test_netem.py"], env=self.environ, text=True,
-                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        self.processes.append(subprocess.Popen(
+            [ROOT / "tests/vm/run", "tests/vm/test_netem.py"], env=self.environ, text=True, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+        return self.processes[-1]
 
     def refusal(self):
         """The one line that a failing run says"""
@@ -83,7 +86,11 @@ class Run:
 
 @pytest.fixture
 def run(tmp_path):
-    return Run(tmp_path)
+    made = Run(tmp_path)
+    yield made
+    for process in made.processes:
+        process.kill()  # its guests end with it
+        process.communicate()
 
 
 def test_skipped(run):
