@@ -90,7 +90,8 @@ class Contender:
             client.ip(*(f"addr add {address}/24 dev eth0" for address in self.sources[-1]))
         self._introduce()
         self.far = [w.internet.start(program("live_connect"), "serve", 80, stdin=subprocess.PIPE, name="accept"),
-                    w.internet.start("iperf3", "-s", name="iperf3")]
+                    # bound: answers to datagrams would otherwise come from another of its addresses
+                    w.internet.start("iperf3", "-s", "-B", w.servers[0], name="iperf3")]
         wait_until(lambda: "ready" in self.far[0].log(), 10, "the far side")
 
     def _introduce(self):
@@ -128,6 +129,11 @@ class Contender:
             last = now
             time.sleep(0.02)
         return now
+
+    def far_packets(self):
+        """Packets that came to the far side by all links so far"""
+        listed = json.loads(self.world.internet.run("ip", "-j", "-s", "link").stdout)
+        return sum(row["stats64"]["rx"]["packets"] for row in listed if row["ifname"] != "lo")
 
     def resident(self):
         """Resident bytes of what runs in userspace, or None"""

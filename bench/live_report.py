@@ -43,6 +43,11 @@ def per_userspace_second(s):
     return s["decided"] / s["used"] / 1000 if s["used"] else None
 
 
+def per_sender_second(s):
+    """Thousands of packets per second of the sender's processor time, most of which is the router's work"""
+    return s["arrived"] / s["sender"] / 1000
+
+
 # (measure, what, unit, format, figure of a sample); `lost` adds up, all others are medians
 ROWS = [
     ("udp-1", "offered", "k/s", ".1f", rate("offered")),
@@ -71,10 +76,14 @@ ROWS = [
     ("cpu", "per new flow, own", "us", ".2f", own_processor),
     ("stream-1", "throughput", "Gbit/s", ".2f", lambda s: s["bits"] / 1e9),
     ("stream-8", "throughput", "Gbit/s", ".2f", lambda s: s["bits"] / 1e9),
+    ("datagrams-1", "carried", "k/s", ".1f", rate("arrived")),
+    ("datagrams-8", "carried", "k/s", ".1f", rate("arrived")),
     ("packets-1", "carried", "k/s", ".1f", rate("arrived")),
     ("packets-1", "processor time each", "us", ".2f", processor),
+    ("packets-1", "carried per second of the sender", "k/s", ".1f", per_sender_second),
     ("packets-256", "carried", "k/s", ".1f", rate("arrived")),
     ("packets-256", "processor time each", "us", ".2f", processor),
+    ("packets-256", "carried per second of the sender", "k/s", ".1f", per_sender_second),
 ]
 VERDICTS = {True: "reached", False: "MISSED", None: "(to compare)"}
 SUMS = ("lost", "failed or again")
@@ -216,8 +225,11 @@ class Report:
         for name in ("wrr", "least-load"):
             for measure in ("stream-1", "stream-8"):
                 yield from self.at_least(measure, lambda s: s["bits"], name, ("none",), 0.98, "established throughput")
-            for measure in ("packets-1", "packets-256"):
+            for measure in ("datagrams-1", "datagrams-8"):
                 yield from self.at_least(measure, rate("arrived"), name, ("none",), 0.98, "established packet rate")
+            for measure in ("packets-1", "packets-256"):
+                yield from self.at_least(measure, rate("arrived"), name, ("none",), None, "packets forwarded")
+                yield from self.at_least(measure, per_sender_second, name, ("none",), None, "packets per second of the sender")
         yield from self.memory_goals()
 
     def bounds(self):
