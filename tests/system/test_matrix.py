@@ -35,6 +35,12 @@ OTHERS = f"""table inet others {{
 }}"""
 
 
+def kernel_name():
+    """The version, without what a machine's owner called it; Debian tells the full one in the build's name."""
+    full = re.search(r"Debian ([0-9.]+)", os.uname().version)
+    return f"{full[1]} (Debian)" if full else re.match(r"[0-9.]+", os.uname().release)[0]
+
+
 def unavailable(why):
     if os.environ.get("NFQB_MATRIX_COMPLETE") == "1":
         pytest.fail(f"this kernel must be able to do it: {why}")
@@ -44,7 +50,7 @@ def unavailable(why):
 def record(cell, result, why=""):
     if os.environ.get("NFQB_MATRIX"):
         with open(os.environ["NFQB_MATRIX"], "a", encoding="utf-8") as file:
-            json.dump({**cell, "kernel": os.uname().release, "result": result, "why": why}, file)
+            json.dump({**cell, "kernel": kernel_name(), "result": result, "why": why}, file)
             file.write("\n")
 
 

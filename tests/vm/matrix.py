@@ -32,7 +32,7 @@ def table(paths):
     for row, results in rows.items():
         text += "| " + " | ".join((*row, *(results.get(family, "not run") for family in FAMILIES))) + " |\n"
     if reasons:
-        text += "\n" + "".join(f"({number}) {why}\n" for number, why in enumerate(reasons, 1))
+        text += "".join(f"\n({number}) {why}\n" for number, why in enumerate(reasons, 1))
     return text
 
 
