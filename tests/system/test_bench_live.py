@@ -56,7 +56,7 @@ def test_everything_is_measured(kept):
 @pytest.mark.parametrize("measure", ["udp-1", "udp-2", "cpu"])
 def test_every_flow_is_accounted_for(kept, measure):
     for name, r in of(kept, measure).items():
-        assert r["offered"] == r["sent"] > 1000, name
+        assert r["offered"] == r["sent"] > 100, name
         assert r["offered"] == r["arrived"] + r["lost"], name
         assert r["arrived"] == r["link1"] + r["link2"], name
         if name in QUEUED:
@@ -81,7 +81,7 @@ def test_userspace_is_asked_once_per_connection(kept):
         if name in QUEUED:
             assert r["established"] <= r["decided"] + r["fallback"] <= r["syn"], name
     for name, r in of(kept, "packets-256").items():
-        assert r["arrived"] == r["offered"] > 1000, name
+        assert r["arrived"] == r["offered"] > 256, name
         if name in QUEUED:
             assert r["decided"] + r["fallback"] == 256, "of established flows only the first packet"
 
@@ -111,3 +111,11 @@ def test_flows_that_nobody_counted_are_an_error(kept, tmp_path):
     ran = changed(kept, tmp_path, "udp-1", "wrr", offered=15000, decided=10000, fallback=4990, arrived=15000, lost=0)
     assert "ERROR round 1, udp-1 of wrr: 15000 offered, 10000 decided, 4990 left to the fallback, but 0 lost" in ran.stdout
     assert ran.returncode == 2
+
+
+def test_quick_has_bounds(kept, tmp_path):
+    slow = of(kept, "udp-1")["wrr"]["used"] * 10
+    ran = changed(kept | {"options": kept["options"] | {"quick": True}}, tmp_path, "udp-1", "wrr", used=slow)
+    line = next(line for line in ran.stdout.splitlines() if "decided per second of userspace, against bare: at least" in line)
+    assert line.endswith("MISSED")
+    assert ran.returncode != 0
