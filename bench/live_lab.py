@@ -4,6 +4,8 @@ bench/live's labs: a router per contender with the same LAN and links, the tools
 it, and what the kernel and the machine counted meanwhile.
 """
 
+import contextlib
+import fcntl
 import glob
 import json
 import os
@@ -19,6 +21,7 @@ RULES = 1000
 FLOWS_APART = 1_000_000  # more than one run sends
 SPIN_US = 5000  # longer than the 2 ms between two of 500 connections: shorter ones spin in vain
 CONNTRACK_MAX = "/proc/sys/net/netfilter/nf_conntrack_max"
+REMEMBERED = "/run/nfq-balancer-bench-live.conntrack-max"
 # counters at the first hook of the router and of the far side; there floods end
 FIRST_HOOK = """table ip live {
 counter first { }
@@ -356,22 +359,43 @@ def sender_alone(options):
 
 
 class RoomForFlows:
-    """The kernel's bound on connections, which all network namespaces share, raised for a while."""
+    """
+    The kernel's bound on connections, which all network namespaces share, raised for a while. A file
+    remembers what it was: the last of several runs puts it back, and the next one for a run that was killed.
+    """
 
     def __init__(self, entries):
         self.entries = entries
-        self.before = None
+        self.file = None
 
     def __enter__(self):
-        with open(CONNTRACK_MAX, encoding="ascii") as file:
-            before = int(file.read())
-        if before < self.entries:
-            self.before = before
-            self._write(self.entries)
+        self.file = open(REMEMBERED, "a+", encoding="ascii")
+        with self._alone():
+            fcntl.flock(self.file, fcntl.LOCK_SH)
+            self.file.seek(0)
+            with open(CONNTRACK_MAX, encoding="ascii") as file:
+                now = int(file.read())
+            if not self.file.read():
+                self.file.write(str(now))
+                self.file.flush()
+            if now < self.entries:
+                self._write(self.entries)
 
     def __exit__(self, *_):
-        if self.before is not None:
-            self._write(self.before)
+        with self._alone(), self.file, contextlib.suppress(BlockingIOError):
+            # granted to the last one only
+            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.file.seek(0)
+            self._write(int(self.file.read()))
+            self.file.truncate(0)
+
+    @staticmethod
+    @contextlib.contextmanager
+    def _alone():
+        """For a moment: no other run begins or ends."""
+        with open(REMEMBERED + ".lock", "w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     @staticmethod
     def _write(entries):
