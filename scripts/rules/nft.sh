@@ -29,15 +29,19 @@ quoted_list() {
 	echo "{ $list }"
 }
 
-# ct mark -> packet mark, for a settled flow
-nft_known() {
-	emit "	chain known {"
+# ct mark -> packet mark, for a settled flow; others go on behind this rule
+nft_restore() {
 	printf '		ct mark & %s vmap { ' "$mask"
 	for id in $links; do
 		link_use "$id"
 		printf '%s : goto restore_%s, ' "$l_settled" "$id"
 	done
 	emit "$main : goto restore_main }"
+}
+
+nft_known() {
+	emit "	chain known {"
+	nft_restore
 	emit "	}"
 	for id in $links; do
 		link_use "$id"
@@ -82,9 +86,11 @@ nft_events() {
 
 nft_from_lan() {
 	emit "	chain from_lan {"
+	# first what nearly every packet is
+	nft_restore
 	nft_events
 	[ -z "$helpers" ] || emit "		ct state new jump assign_helper"
-	emit "		ct mark & $mask != { 0, $waiting } goto known"
+	emit "		ct mark & $mask != { 0, $waiting } return"
 	nft_exceptions
 	# A frame that br_netfilter shows us on its way from port to port: its route
 	# leads back into the bridge it came from
@@ -122,9 +128,9 @@ nft_from_link() {
 	for interface in $interfaces; do
 		number=$((number + 1))
 		emit "	chain from_link_$number {"
-		nft_events
-		[ -z "$helpers" ] || emit "		ct state new jump assign_helper"
 		emit "		ct state != new return"
+		nft_events
+		[ -z "$helpers" ] || emit "		jump assign_helper"
 		nft_arrivals "$interface"
 		emit "	}"
 		is_lan "$interface" || continue
@@ -217,7 +223,7 @@ nft_commit() {
 # Packet mark -> what the commit chain does with it
 nft_commits_map() {
 	emit "	map commits {"
-	emit "		type mark : verdict"
+	emit "		type mark : verdict; size 256"
 	printf '		elements = { '
 	for id in $links; do
 		link_use "$id"
@@ -406,7 +412,7 @@ nft_settle() {
 
 nft_stays_map() {
 	emit "	map stays {"
-	emit "		type mark : verdict"
+	emit "		type mark : verdict; size 256"
 	printf '		elements = { '
 	separator=
 	for id in $links; do
@@ -421,17 +427,28 @@ nft_stays_map() {
 # Settled flows leave by their own link or not at all: `snat to` would carry the
 # old address onto another link. Flows of `main` may go where main says.
 nft_guard() {
-	emit "	chain guard {"
-	emit "		type filter hook postrouting priority 99; policy accept;"
-	emit "		meta mark & $mask vmap @stays comment \"the router's own first packets\""
+	number=0
 	for interface in $interfaces; do
+		number=$((number + 1))
 		list="0, $waiting, $main"
 		for id in $links; do
 			link_use "$id"
 			[ "$l_if" != "$interface" ] || list="$list, $l_settled"
 		done
-		emit "		oifname \"$interface\" ct mark & $mask != { $list } counter drop"
+		emit "	chain guard_$number { ct mark & $mask != { $list } counter drop; }"
 	done
+	emit "	chain guard {"
+	emit "		type filter hook postrouting priority 99; policy accept;"
+	emit "		meta mark & $mask vmap @stays comment \"the router's own first packets\""
+	printf '		oifname vmap { '
+	separator=
+	number=0
+	for interface in $interfaces; do
+		number=$((number + 1))
+		printf '%s"%s" : goto guard_%s' "$separator" "$interface" "$number"
+		separator=', '
+	done
+	emit " }"
 	emit "	}"
 }
 
