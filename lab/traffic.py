@@ -7,11 +7,13 @@ import os
 import select
 import signal
 import subprocess
+import weakref
 
 from lab.host import PATIENCE, wait_until
 from lab.paths import tool
 
 _runs = itertools.count(1)
+_flood_ports = weakref.WeakKeyDictionary()  # host: source port where its next flood begins
 # requests per second and client: what an emulated machine can do (NFQB_MAX_RATE)
 MAX_RATE = float(os.environ.get("NFQB_MAX_RATE", "inf"))
 
@@ -138,8 +140,12 @@ def total(results):
 def flood(host, to, run=None, **options):
     """traffic-flood: one-packet UDP flows as fast as they go. Returns {"run", "sent", "seconds"}."""
     run = run if run is not None else next_run()
+    # a flow that an earlier flood sent would be no new one: the kernel still knows it
+    options.setdefault("source-port", _flood_ports.get(host, 10000))
     out = host.run(tool("traffic-flood"), *_words({"to": to, "run": run, **options}), timeout=120).stdout
-    return {"run": run, **json.loads(out)}
+    result = {"run": run, **json.loads(out)}
+    _flood_ports[host] = result["next_source_port"]
+    return result
 
 
 def arrived(server, run, quiet=0.3, timeout=10):

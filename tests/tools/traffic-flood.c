@@ -2,12 +2,14 @@
 /*
  * tests/tools/traffic-flood.c - as many new UDP flows as the machine can send
  *
- *   traffic-flood --to ADDRESS[,ADDRESS...] [--port P[-Q]] [--from ADDRESS] [--flows N] [--rate R] [--run R]
+ *   traffic-flood --to ADDRESS[,ADDRESS...] [--port P[-Q]] [--from ADDRESS] [--source-port P] [--flows N]
+ *                 [--rate R] [--run R]
  *
  * One packet per flow, no answers: each flow is its own pair of source port and
  * destination. A source port serves all destinations (addresses x ports) before the
  * next is opened, in one sendmmsg() per batch. Prints one line of JSON:
- * {"sent": N, "seconds": S}. Who received what is in the server's report; the format
+ * {"sent": N, "seconds": S, "next_source_port": P}; a run that begins there (--source-port)
+ * sends no flow a second time. Who received what is in the server's report; the format
  * on the wire is in traffic.h.
  */
 #include <errno.h>
@@ -18,10 +20,13 @@
 #include "tests/tools/traffic.h"
 
 #define BATCH 64
+#define FIRST_SOURCE 10000
+#define LAST_SOURCE 65535
 
 struct flood {
 	struct sockaddr_storage to[TRAFFIC_MAX_ADDRESSES], from[TRAFFIC_MAX_ADDRESSES];
 	unsigned n_to, port, last_port;
+	unsigned source_port; /* of the next socket */
 	uint32_t flows, run;
 	double rate;
 	uint64_t start;
@@ -44,7 +49,8 @@ static void pace(const struct flood *flood, uint32_t flow)
 		usleep((useconds_t)(due - now));
 }
 
-static int open_socket(const struct flood *flood)
+/* A socket with the next source port that is free */
+static int open_socket(struct flood *flood)
 {
 	int fd = socket(flood->to[0].ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	int size = 4 << 20;
@@ -54,9 +60,15 @@ static int open_socket(const struct flood *flood)
 	if (fd < 0)
 		traffic_die("socket");
 	setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size));
-	if (bind(fd, (struct sockaddr *)&from, address_size(&from)) < 0)
-		traffic_die("bind");
-	return fd;
+	for (unsigned tries = 0; tries <= LAST_SOURCE - FIRST_SOURCE; tries++) {
+		((struct sockaddr_in *)&from)->sin_port = htons((uint16_t)flood->source_port);
+		flood->source_port = flood->source_port < LAST_SOURCE ? flood->source_port + 1 : FIRST_SOURCE;
+		if (bind(fd, (struct sockaddr *)&from, address_size(&from)) == 0)
+			return fd;
+		if (errno != EADDRINUSE)
+			break;
+	}
+	traffic_die("bind");
 }
 
 /* Send flows first..last-1 from one socket; flow f goes to destination f modulo their number */
@@ -87,7 +99,7 @@ static void send_batch(const struct flood *flood, int fd, uint32_t first, uint32
 	}
 }
 
-static void run(const struct flood *flood)
+static void run(struct flood *flood)
 {
 	uint32_t destinations = flood->n_to * (flood->last_port - flood->port + 1), flow = 0;
 
@@ -113,11 +125,12 @@ int main(int argc, char **argv)
 		{ "port", required_argument, NULL, 'p' },
 		{ "from", required_argument, NULL, 'f' },
 		{ "flows", required_argument, NULL, 'n' },
+		{ "source-port", required_argument, NULL, 's' },
 		{ "rate", required_argument, NULL, 'r' },
 		{ "run", required_argument, NULL, 'R' },
 		{ NULL, 0, NULL, 0 },
 	};
-	struct flood flood = { .port = 80, .last_port = 80, .flows = 1, .run = 1 };
+	struct flood flood = { .port = 80, .last_port = 80, .source_port = FIRST_SOURCE, .flows = 1, .run = 1 };
 	int name;
 
 	while ((name = getopt_long(argc, argv, "", names, NULL)) != -1) {
@@ -133,6 +146,9 @@ int main(int argc, char **argv)
 			break;
 		case 'n':
 			flood.flows = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
+		case 's':
+			flood.source_port = (unsigned)strtoul(optarg, NULL, 10);
 			break;
 		case 'r':
 			flood.rate = strtod(optarg, NULL);
@@ -151,6 +167,7 @@ int main(int argc, char **argv)
 	traffic_raise_files();
 	flood.start = traffic_now_us();
 	run(&flood);
-	printf("{\"sent\":%u,\"seconds\":%.3f}\n", flood.flows, (double)(traffic_now_us() - flood.start) / 1e6);
+	printf("{\"sent\":%u,\"seconds\":%.3f,\"next_source_port\":%u}\n", flood.flows,
+	       (double)(traffic_now_us() - flood.start) / 1e6, flood.source_port);
 	return 0;
 }
