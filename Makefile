@@ -49,13 +49,14 @@ CONNTRACK_SRC := $(wildcard conntrack/*.c)
 CLIENT_SRC := $(wildcard nfq-balancer/nfqbctl*.c)
 DAEMON_SRC := $(filter-out $(CLIENT_SRC),$(wildcard nfq-balancer/*.c))
 REPLAY_SRC := $(wildcard bench/replay*.c bench/sim*.c)
+COST_SRC := $(wildcard bench/cost*.c)
 LIVE_SRC := bench/bare.c $(wildcard bench/live_*.c)
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 TOOL_SRC := $(wildcard tests/tools/*.c)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 # what feeds files to the fuzzers where there is no libFuzzer
 FUZZ_MAIN := $(filter-out $(FUZZ_SRC),$(wildcard tests/fuzz/*.c))
-ALL_SRC := $(CONFIG_SRC) $(POLICY_SRC) $(CONNTRACK_SRC) $(CLIENT_SRC) $(DAEMON_SRC) $(REPLAY_SRC) $(LIVE_SRC) $(UNIT_SRC) $(TOOL_SRC) $(FUZZ_SRC) $(FUZZ_MAIN)
+ALL_SRC := $(CONFIG_SRC) $(POLICY_SRC) $(CONNTRACK_SRC) $(CLIENT_SRC) $(DAEMON_SRC) $(REPLAY_SRC) $(COST_SRC) $(LIVE_SRC) $(UNIT_SRC) $(TOOL_SRC) $(FUZZ_SRC) $(FUZZ_MAIN)
 
 LIBPOLICY := $(B)/libpolicy.a
 LIBCONFIG := $(B)/libconfig.a
@@ -63,13 +64,15 @@ LIBCONNTRACK := $(B)/libconntrack.a
 DAEMON := $(B)/nfq-balancer/nfq-balancer
 CLIENT := $(B)/nfq-balancer/nfqbctl
 REPLAY := $(B)/bench/replay
+COST := $(B)/bench/cost
 LIVE := $(patsubst %.c,$(B)/%,$(LIVE_SRC))
 UNITS := $(patsubst %.c,$(B)/%,$(UNIT_SRC))
 TOOLS := $(patsubst %.c,$(B)/%,$(TOOL_SRC))
 FUZZERS := $(patsubst %.c,$(B)/%,$(FUZZ_SRC))
 
-all: $(DAEMON) $(CLIENT) $(REPLAY) ## build the daemon, the client and the replay harness
+all: $(DAEMON) $(CLIENT) $(REPLAY) $(COST) ## build the daemon, the client and the benches of the decision
 replay: $(REPLAY) ## build the replay harness alone (needs no netfilter library)
+cost: $(COST) ## build the bench of decisions in the pure core (needs no library)
 tools: $(TOOLS) $(LIVE) ## build the traffic tools of the tests and of bench/live
 units: $(UNITS) ## build the unit tests
 fuzzers: $(FUZZERS) ## build the fuzzers to replay their corpora (CC=clang LIBFUZZER=1: to search)
@@ -103,6 +106,9 @@ $(CLIENT): $(call obj,$(CLIENT_SRC))
 # no netfilter library here: that it links is the proof that the decision path is pure
 $(REPLAY): $(call obj,$(REPLAY_SRC)) $(LIBCONFIG) $(LIBPOLICY)
 	$(CC) $(ALL_LDFLAGS) -o $@ $^ $(CONF_LIBS) $(REPLAY_LIBS) -lm
+
+$(COST): $(call obj,$(COST_SRC)) $(LIBPOLICY)
+	$(CC) $(ALL_LDFLAGS) -o $@ $^
 
 $(B)/bench/live_%: $(B)/bench/live_%.o
 	$(CC) $(ALL_LDFLAGS) -o $@ $^
@@ -168,6 +174,10 @@ check-vm: ## the system tests on Debian's own kernel, in a virtual machine (KERN
 shell-vm: ## a shell in that virtual machine, in the router of a lab
 	KERNEL="$(KERNEL)" MODULES="$(MODULES)" NFQB_BUILD="$(B)" tests/vm/run --shell
 
+bench-cost: $(COST) ## what a decision costs, over rules, links and sticky entries; plot in docs/cost.png (a minute)
+	$(COST) --json >$(B)/cost.jsonl
+	bench/plot-cost $(B)/cost.jsonl docs/cost.png
+
 bench-live: ## the contest on live load: install what is missing, build, twelve minutes (LIVE_OPTIONS="--rounds 9 --json FILE")
 	scripts/install-deps --build --bench
 	$(MAKE) B="$(B)" all tools
@@ -187,6 +197,6 @@ clean: ## remove what was built
 help: ## this list
 	@sed -n 's/^\([a-z_.-]*\):.*## /\1\t/p' Makefile | expand -t 24
 
-.PHONY: all replay bench-live bench-quick tools units fuzzers install uninstall format tidy check check-vm shell-vm demo clean help
+.PHONY: all replay cost bench-cost bench-live bench-quick tools units fuzzers install uninstall format tidy check check-vm shell-vm demo clean help
 .PRECIOUS: $(B)/%.o
 -include $(patsubst %.c,$(B)/%.d,$(ALL_SRC))

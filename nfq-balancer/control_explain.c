@@ -132,13 +132,19 @@ static void assume_input(struct client *client, struct explanation *explanation)
 static void predict(struct client *client, struct explanation *explanation)
 {
 	const struct daemon *daemon = client->control->daemon;
+	const struct decider *theirs = worker_decider(daemon->workers[0]);
+	/* all of the worker's but its policy, which it may be about to swap */
+	const struct decider view = {
+		.policy = daemon->policy,
+		.runtime = theirs->runtime,
+		.sticky = theirs->sticky,
+		.sched = theirs->sched,
+		.load = theirs->load,
+		.key = { theirs->key[0], theirs->key[1] },
+	};
 	struct timespec now;
-	struct decider view;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	/* a copy with the control thread's policy: the worker may be about to swap its own */
-	view = *worker_decider(daemon->workers[0]);
-	view.policy = daemon->policy;
 	explanation->decision = decide_peek(&view, &explanation->flow, &explanation->meta,
 					    (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / NS_PER_MS,
 					    explanation->scores, &explanation->sticky_age);

@@ -194,14 +194,14 @@ static const struct conntrack_mark_attr *verdict_attr(const struct worker *worke
 }
 
 static void decide_packet(struct worker *worker, const struct snapshot *snapshot, const struct queue_packet *packet,
-			  const struct flow *flow, uint64_t now_ns)
+			  const struct flow *flow, uint64_t tuple, uint64_t now_ns)
 {
 	struct flow_meta meta = {
 		.mark = packet->mark,
 		.iface = snapshot_iface_slot(snapshot, packet->ifindex),
 		.from_router = packet->local,
 	};
-	struct decision decision = decide(&worker->decider, flow, &meta, now_ns / 1000000);
+	struct decision decision = decide_prepared(&worker->decider, flow, &meta, now_ns / 1000000, tuple);
 
 	queue_accept(worker->queue, packet->id, decision.packet_mark != packet->mark, decision.packet_mark,
 		     verdict_attr(worker, snapshot, &decision));
@@ -241,12 +241,15 @@ static void decide_batch(struct worker *worker, const struct queue_packet *packe
 	const uint64_t now_ns = monotonic_ns();
 	enum decode_result decoded[QUEUE_BATCH];
 	struct flow flows[QUEUE_BATCH];
+	uint64_t tuples[QUEUE_BATCH];
 
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n; i++) {
 		decoded[i] = decode_packet(packets[i].bytes, packets[i].len, &flows[i]);
+		tuples[i] = decoded[i] == DECODE_OK ? decide_prepare(&worker->decider, &flows[i]) : 0;
+	}
 	for (int i = 0; i < n; i++) {
 		if (decoded[i] == DECODE_OK)
-			decide_packet(worker, snapshot, &packets[i], &flows[i], now_ns);
+			decide_packet(worker, snapshot, &packets[i], &flows[i], tuples[i], now_ns);
 		else
 			leave_packet(worker, &packets[i], decoded[i]);
 	}

@@ -103,7 +103,9 @@ bool flow_net_contains(const struct flow_net *net, const struct flow_addr *addr)
 	return same_prefix(net->addr.b, addr->b, net->bits);
 }
 
-/* ---- SipHash-2-4 (Aumasson & Bernstein 2012) over whole words ---- */
+/* ---- SipHash (Aumasson & Bernstein 2012) over whole words ----
+ * SipHash-c-d: c rounds for each word, d at the end. The authors propose 2-4, and 1-3 where
+ * only a table of hashes must not be aimed at (as Rust, Python and Ruby use it). */
 
 struct sip {
 	uint64_t v0, v1, v2, v3;
@@ -128,16 +130,16 @@ static inline void sip_round(struct sip *s)
 	s->v2 = rotl(s->v2, 32);
 }
 
-static inline void sip_word(struct sip *s, uint64_t word)
+static inline void sip_word(struct sip *s, uint64_t word, unsigned rounds)
 {
 	s->v3 ^= word;
-	sip_round(s);
-	sip_round(s);
+	for (unsigned i = 0; i < rounds; i++)
+		sip_round(s);
 	s->v0 ^= word;
 }
 
-/* SipHash-2-4 of the little-endian bytes of `words` */
-static uint64_t siphash(const uint64_t *words, unsigned n, const uint64_t key[2])
+/* Of the little-endian bytes of `words`; inline, so that loops whose counts are known unroll */
+static inline uint64_t sip_hash(const uint64_t *words, unsigned n, const uint64_t key[2], unsigned c, unsigned d)
 {
 	struct sip s = {
 		.v0 = key[0] ^ 0x736f6d6570736575, /* "somepseudorandomlygeneratedbytes" */
@@ -147,12 +149,22 @@ static uint64_t siphash(const uint64_t *words, unsigned n, const uint64_t key[2]
 	};
 
 	for (unsigned i = 0; i < n; i++)
-		sip_word(&s, words[i]);
-	sip_word(&s, (uint64_t)n * 8 << 56);
+		sip_word(&s, words[i], c);
+	sip_word(&s, (uint64_t)n * 8 << 56, c);
 	s.v2 ^= 0xff;
-	for (unsigned i = 0; i < 4; i++)
+	for (unsigned i = 0; i < d; i++)
 		sip_round(&s);
 	return s.v0 ^ s.v1 ^ s.v2 ^ s.v3;
+}
+
+static uint64_t siphash(const uint64_t *words, unsigned n, const uint64_t key[2])
+{
+	return sip_hash(words, n, key, 2, 4);
+}
+
+static uint64_t siphash13(const uint64_t *words, unsigned n, const uint64_t key[2])
+{
+	return sip_hash(words, n, key, 1, 3);
 }
 
 static inline void addr_words(const struct flow_addr *addr, uint64_t words[2])
@@ -162,15 +174,27 @@ static inline void addr_words(const struct flow_addr *addr, uint64_t words[2])
 	words[1] = le64toh(words[1]);
 }
 
+static inline uint64_t v4_word(const struct flow_addr *addr)
+{
+	uint32_t word;
+
+	memcpy(&word, addr->b + sizeof(v4_mapped), sizeof(word));
+	return le32toh(word);
+}
+
 uint64_t flow_hash_tuple(const struct flow *flow, const uint64_t key[2])
 {
 	uint64_t words[5];
 
-	addr_words(&flow->src, words);
-	addr_words(&flow->dst, words + 2);
-	words[4] = (uint64_t)flow->sport << 48 | (uint64_t)flow->dport << 32 | (uint64_t)flow->protocol << 8 |
+	words[0] = (uint64_t)flow->sport << 48 | (uint64_t)flow->dport << 32 | (uint64_t)flow->protocol << 8 |
 		   flow->family;
-	return siphash(words, 5, key);
+	if (flow->family == 4) { /* all that IPv4 addresses can differ in */
+		words[1] = v4_word(&flow->src) | v4_word(&flow->dst) << 32;
+		return siphash13(words, 2, key);
+	}
+	addr_words(&flow->src, words + 1);
+	addr_words(&flow->dst, words + 3);
+	return siphash13(words, 5, key);
 }
 
 uint64_t flow_hash_hosts(const struct flow *flow, bool with_dst, uint32_t salt, const uint64_t key[2])

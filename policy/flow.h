@@ -55,9 +55,10 @@ bool flow_net_parse(const char *text, struct flow_net *out);
 
 bool flow_net_contains(const struct flow_net *net, const struct flow_addr *addr);
 
-/* Keyed 64-bit hashes of a flow, for tables of fingerprints (SipHash-2-4 or
- * better mixed; the key is random per process, so that nobody outside can
- * aim at a bucket). The second form leaves out protocol and ports. */
+/* Keyed 64-bit hashes of a flow, for tables of fingerprints (the key is random per
+ * process, so that nobody outside can aim at a bucket). The first is SipHash-1-3: every
+ * packet pays for it, and its values stay inside the process. The second leaves out protocol
+ * and ports; it is SipHash-2-4, and under a fixed key the same on every machine. */
 uint64_t flow_hash_tuple(const struct flow *flow, const uint64_t key[2]);
 uint64_t flow_hash_hosts(const struct flow *flow, bool with_dst, uint32_t salt, const uint64_t key[2]);
 

@@ -41,34 +41,40 @@ static uint64_t square_root(uint64_t n)
 	return root;
 }
 
-/* What the links state, and the mean of it, which is what others count for */
-static uint64_t read_capacities(const struct sched_input *input, uint32_t *stated)
+/* Mean of what the candidates state, which is what others count for */
+static uint64_t mean_capacity(const struct sched_input *input)
 {
 	uint64_t sum = 0, n = 0;
 
 	for (uint64_t links = input->candidates; links; links &= links - 1) {
-		const unsigned i = sched_lowest(links);
+		const uint32_t stated = link_runtime_capacity(input->runtime, sched_lowest(links));
 
-		stated[i] = link_runtime_capacity(input->runtime, i);
-		sum += stated[i];
-		n += stated[i] != 0;
+		sum += stated;
+		n += stated != 0;
 	}
 	return n ? sum / n : 1;
+}
+
+/* Effective capacities, where `mean` is what a link that states none counts for; returns their OR */
+static uint64_t fill_effective(const struct sched_input *input, uint64_t mean, uint64_t *effective)
+{
+	uint64_t all = 0;
+
+	for (uint64_t links = input->candidates; links; links &= links - 1) {
+		const unsigned i = sched_lowest(links);
+		const uint64_t stated = link_runtime_capacity(input->runtime, i);
+
+		effective[i] = link_runtime_weight(input->runtime, i) * (stated ? stated : mean);
+		all |= effective[i]; /* as many bits as the largest */
+	}
+	return all;
 }
 
 /* Effective capacities; returns by how many bits they exceed CAPACITY_MAX */
 static unsigned effective_capacities(const struct sched_input *input, uint64_t *effective)
 {
-	uint32_t stated[CONFIG_MAX_LINKS];
-	const uint64_t mean = read_capacities(input, stated);
-	uint64_t all = 0;
+	const uint64_t all = fill_effective(input, mean_capacity(input), effective);
 
-	for (uint64_t links = input->candidates; links; links &= links - 1) {
-		const unsigned i = sched_lowest(links);
-
-		effective[i] = link_runtime_weight(input->runtime, i) * (stated[i] ? stated[i] : mean);
-		all |= effective[i]; /* as many bits as the largest */
-	}
 	return bits_of(all) > bits_of(CAPACITY_MAX) ? bits_of(all) - bits_of(CAPACITY_MAX) : 0;
 }
 

@@ -24,42 +24,50 @@ static int64_t read_credit(const struct sched_wrr *row)
 	return atomic_load_explicit(&row->credit, memory_order_relaxed);
 }
 
-static void write_credit(struct sched_wrr *row, int64_t credit, uint32_t weight)
+static void write_credit(struct sched_wrr *row, int64_t credit)
 {
 	atomic_store_explicit(&row->credit, credit, memory_order_relaxed);
-	atomic_store_explicit(&row->weight, weight, memory_order_relaxed);
+}
+
+/* After a change of weight: no credit beyond what these weights could have made */
+static void cut_credits(struct sched_wrr *row, uint64_t candidates, const uint32_t *weights, int64_t bound)
+{
+	for (uint64_t links = candidates; links; links &= links - 1) {
+		const unsigned i = sched_lowest(links);
+
+		write_credit(&row[i], clamp(read_credit(&row[i]), bound));
+		atomic_store_explicit(&row[i].weight, weights[i], memory_order_relaxed);
+	}
 }
 
 struct wrr_turn {
 	int64_t sum; /* of the candidates' weights */
-	int64_t bound; /* of a credit: INT64_MAX, or sum after a change of weight */
+	bool changed; /* some weight, since its last turn: credits have to be cut to the sum */
 };
 
 static struct wrr_turn turn_begin(const struct sched_wrr *row, uint64_t candidates, const uint32_t *weights)
 {
-	struct wrr_turn turn = { .sum = 0, .bound = INT64_MAX };
-	bool changed = false;
+	struct wrr_turn turn = { .sum = 0 };
 
 	for (uint64_t links = candidates; links; links &= links - 1) {
 		const unsigned i = sched_lowest(links);
 
 		turn.sum += weights[i];
-		changed |= atomic_load_explicit(&row[i].weight, memory_order_relaxed) != weights[i];
+		turn.changed |= atomic_load_explicit(&row[i].weight, memory_order_relaxed) != weights[i];
 	}
-	if (changed)
-		turn.bound = turn.sum;
 	return turn;
 }
 
 unsigned sched_wrr_look(const struct sched_wrr *row, uint64_t candidates, const uint32_t *weights, int64_t *scores)
 {
 	const struct wrr_turn turn = turn_begin(row, candidates, weights);
+	const int64_t bound = turn.changed ? turn.sum : INT64_MAX;
 	unsigned best = sched_lowest(candidates);
 
 	for (uint64_t links = candidates; links; links &= links - 1) {
 		const unsigned i = sched_lowest(links);
 
-		scores[i] = clamp(read_credit(&row[i]), turn.bound) + weights[i];
+		scores[i] = clamp(read_credit(&row[i]), bound) + weights[i];
 		if (scores[i] > scores[best])
 			best = i;
 	}
@@ -75,17 +83,19 @@ unsigned sched_wrr_take(struct sched_wrr *row, uint64_t candidates, const uint32
 	if (!(candidates & (candidates - 1)))
 		return best;
 	turn = turn_begin(row, candidates, weights);
+	if (turn.changed)
+		cut_credits(row, candidates, weights, turn.sum);
 	for (uint64_t links = candidates; links; links &= links - 1) {
 		const unsigned i = sched_lowest(links);
 
-		const int64_t credit = clamp(read_credit(&row[i]), turn.bound) + weights[i];
+		const int64_t credit = read_credit(&row[i]) + weights[i];
 
-		write_credit(&row[i], credit, weights[i]);
+		write_credit(&row[i], credit);
 		/* no branch: the turns look random */
 		best = credit > most ? i : best;
 		most = credit > most ? credit : most;
 	}
-	write_credit(&row[best], most - turn.sum, weights[best]);
+	write_credit(&row[best], most - turn.sum);
 	return best;
 }
 

@@ -330,10 +330,56 @@ static void test_against_model(void **state)
 	free(model);
 }
 
+#define BATCH 48
+
+/* A batch that is prepared as a whole is decided as one flow after the other */
+static void check_batch(uint64_t *r, struct fixture *fixture, struct fixture *prepared, uint64_t now)
+{
+	struct flow_meta metas[BATCH];
+	struct flow flows[BATCH];
+	uint64_t tuples[BATCH];
+
+	for (unsigned i = 0; i < BATCH; i++) {
+		flows[i] = random_flow(r, &metas[i]);
+		tuples[i] = decide_prepare(&prepared->decider, &flows[i]);
+	}
+	for (unsigned i = 0; i < BATCH; i++) {
+		const struct decision one = decide(&fixture->decider, &flows[i], &metas[i], now);
+		const struct decision two = decide_prepared(&prepared->decider, &flows[i], &metas[i], now, tuples[i]);
+
+		assert_int_equal(one.action, two.action);
+		assert_int_equal(one.reason, two.reason);
+		assert_int_equal(one.rule, two.rule);
+		assert_int_equal(one.group, two.group);
+		assert_int_equal(one.link, two.link);
+		assert_int_equal(one.tuple, two.tuple);
+		assert_int_equal(one.packet_mark, two.packet_mark);
+		assert_int_equal(one.ct_mark, two.ct_mark);
+	}
+}
+
+static void test_prepared_batches(void **state)
+{
+	uint64_t random = fixture_seed();
+
+	(void)state;
+	for (unsigned world = 0; world < 40; world++) {
+		uint64_t again = random;
+		struct fixture *fixture = fixture_new(random_config(&again));
+		struct fixture *prepared = fixture_new(random_config(&random));
+
+		for (uint64_t now = 100000; now < 120000; now += 1000)
+			check_batch(&random, fixture, prepared, now);
+		fixture_free(fixture);
+		fixture_free(prepared);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_against_model),
+		cmocka_unit_test(test_prepared_batches),
 	};
 
 	return cmocka_run_group_tests_name("decide-random", tests, NULL, NULL);

@@ -121,6 +121,8 @@ static void test_siphash_vectors(void **state)
 	(void)state;
 	assert_int_equal(siphash(NULL, 0, key), 0x726fdb47dd0e0e31);
 	assert_int_equal(siphash(&word, 1, key), 0x93f5f5799a932462);
+	assert_int_equal(siphash13(NULL, 0, key), 0xabac0158050fc4dc);
+	assert_int_equal(siphash13(&word, 1, key), 0x369095118d299a8e);
 }
 
 static void test_what_the_hashes_see(void **state)

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * bench/cost_measure.c - how long decisions take, and what a policy takes
+ *
+ * Decisions are timed a batch at a time, as the daemon's worker makes them: all
+ * packets of the batch are at hand, then each is decided. Flows are made up between
+ * the batches, outside the time taken. Batches with and without decoding take
+ * turns. Before the first one that counts, the table of answers has filled.
+ */
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "bench/cost.h"
+
+#define RECENT_LOG2 18 /* as the daemon's workers have it */
+#define FLOWS_PER_MS 150
+#define FLOWS_SENDING 64 /* per link, on average */
+#define FLOWS_SENDING_MAX (FLOWS_SENDING * CONFIG_MAX_LINKS)
+#define UNREPORTED 25 /* departures under way: 25,000 a second, and a millisecond until they are known */
+#define CLIENTS 5000 /* where none is remembered */
+#define WORKERS 1 /* as many as the daemon has by default */
+
+struct bench {
+	struct decider decider;
+	struct link_runtime runtime;
+	struct load load;
+	struct policy *policy;
+	struct cost_world world;
+	struct cost_packet packets[COST_BATCH];
+	uint64_t decided; /* which is what time goes by */
+	/* flows that are sending, in the order of their beginning; links by index */
+	uint8_t sending[FLOWS_SENDING_MAX];
+	size_t n_sending, first_sending, max_sending;
+};
+
+static uint64_t nanoseconds(void)
+{
+	struct timespec clock;
+
+	clock_gettime(CLOCK_MONOTONIC, &clock);
+	return (uint64_t)clock.tv_sec * UINT64_C(1000000000) + (uint64_t)clock.tv_nsec;
+}
+
+static uint64_t bench_now(const struct bench *bench)
+{
+	return 1000000 + bench->decided / FLOWS_PER_MS;
+}
+
+/* ---- setting up ---- */
+
+static void fill_sticky(struct bench *bench, const struct cost_size *size)
+{
+	const struct flow_meta meta = { .mark = 0x8000 };
+
+	for (size_t client = 0; client < size->sticky; client++) {
+		const struct flow flow = cost_world_flow(&bench->world, client);
+
+		decide_learn(&bench->decider, &flow, &meta, 1 + (unsigned)(client % size->links), bench_now(bench));
+	}
+}
+
+/* Links at rest to links that are full, and round trips that differ */
+static void fill_runtime(struct link_runtime *runtime, unsigned links)
+{
+	for (unsigned i = 0; i < links; i++) {
+		atomic_store(&runtime->bits_down[i],
+			     (uint64_t)atomic_load(&runtime->capacity[i]) * 100 * (i * 97 % 100));
+		atomic_store(&runtime->sending[i], FLOWS_SENDING);
+		atomic_store(&runtime->rtt_us[i], 10000 + i * 7919 % 30000);
+	}
+}
+
+static void bench_free(struct bench *bench)
+{
+	if (!bench)
+		return;
+	policy_free(bench->policy);
+	sticky_free(bench->decider.sticky);
+	recent_free(bench->decider.recent);
+	free(bench->decider.sched);
+	free(bench);
+}
+
+static struct bench *bench_new(const struct cost_size *size, uint64_t seed)
+{
+	struct bench *bench = aligned_alloc(_Alignof(struct bench), sizeof(*bench));
+	struct config *config = cost_config(size, seed);
+
+	if (!bench || !config) {
+		free(bench);
+		config_free(config);
+		return NULL;
+	}
+	memset(bench, 0, sizeof(*bench));
+	bench->policy = policy_compile(config);
+	bench->decider = (struct decider){
+		.policy = bench->policy,
+		.runtime = &bench->runtime,
+		.load = &bench->load,
+		.sticky = sticky_new(size->sticky),
+		.sched = calloc(1, sizeof(struct sched_state)),
+		.recent = recent_new(RECENT_LOG2),
+		.key = { cost_random(&seed), cost_random(&seed) },
+	};
+	if (!bench->policy || !bench->decider.sticky || !bench->decider.sched || !bench->decider.recent) {
+		bench_free(bench);
+		return NULL;
+	}
+	link_runtime_init(&bench->runtime, config);
+	fill_runtime(&bench->runtime, size->links);
+	bench->load.workers = WORKERS;
+	bench->load.unreported = UNREPORTED;
+	bench->max_sending = FLOWS_SENDING * (size_t)size->links;
+	cost_world_init(&bench->world, config, size->sticky ? size->sticky : CLIENTS, seed);
+	fill_sticky(bench, size);
+	return bench;
+}
+
+/* ---- timing ---- */
+
+/* The new flow is sending, and the oldest one stops when there are enough */
+static void follow(struct bench *bench, const struct decision *decision)
+{
+	if (decision->action != DECISION_LINK || decision->reason == REASON_REPEAT)
+		return;
+	if (bench->n_sending == bench->max_sending) {
+		load_add(&bench->load.stopped, bench->sending[bench->first_sending], 1);
+		bench->first_sending = (bench->first_sending + 1) % bench->max_sending;
+		bench->n_sending--;
+	}
+	bench->sending[(bench->first_sending + bench->n_sending++) % bench->max_sending] = (uint8_t)decision->link;
+}
+
+/* Nanoseconds per decision of one batch */
+static double time_batch(struct bench *bench, bool decode)
+{
+	struct decision decisions[COST_BATCH];
+	struct flow flows[COST_BATCH];
+	const uint64_t now = bench_now(bench);
+	uint64_t begin, end, tuples[COST_BATCH];
+
+	for (unsigned i = 0; i < COST_BATCH; i++) {
+		cost_world_packet(&bench->world, &bench->packets[i]);
+		flows[i] = bench->packets[i].flow;
+	}
+	begin = nanoseconds();
+	for (unsigned i = 0; decode && i < COST_BATCH; i++) {
+		if (decode_packet(bench->packets[i].bytes, bench->packets[i].len, &flows[i]) != DECODE_OK)
+			abort(); /* a packet of our own */
+	}
+	for (unsigned i = 0; i < COST_BATCH; i++)
+		tuples[i] = decide_prepare(&bench->decider, &flows[i]);
+	for (unsigned i = 0; i < COST_BATCH; i++)
+		decisions[i] = decide_prepared(&bench->decider, &flows[i], &bench->packets[i].meta, now, tuples[i]);
+	end = nanoseconds();
+	for (unsigned i = 0; i < COST_BATCH; i++)
+		follow(bench, &decisions[i]);
+	bench->decided += COST_BATCH;
+	return (double)(end - begin) / COST_BATCH;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+	const double *left = a, *right = b;
+
+	return (*left > *right) - (*left < *right);
+}
+
+static struct cost_times summary(double *times, size_t n)
+{
+	qsort(times, n, sizeof(*times), compare_doubles);
+	return (struct cost_times){ .median = times[n / 2], .p99 = times[n * 99 / 100] };
+}
+
+static bool out_of_memory(void)
+{
+	fputs("nfqb-cost: out of memory\n", stderr);
+	return false;
+}
+
+bool cost_measure(const struct cost_size *size, uint64_t seed, uint64_t decisions, struct cost_result *out)
+{
+	const size_t batches = decisions / COST_BATCH + 1;
+	struct bench *bench = bench_new(size, seed);
+	double *times = calloc(2 * batches, sizeof(*times));
+
+	if (!bench || !times) {
+		bench_free(bench);
+		free(times);
+		return out_of_memory();
+	}
+	while (bench->decided < UINT64_C(1) << RECENT_LOG2 && bench->decided < 2 * decisions)
+		time_batch(bench, false);
+	for (size_t i = 0; i < batches; i++) {
+		times[i] = time_batch(bench, false);
+		times[batches + i] = time_batch(bench, true);
+	}
+	out->decide = summary(times, batches);
+	out->decode_decide = summary(times + batches, batches);
+	bench_free(bench);
+	free(times);
+	return true;
+}
+
+/* ---- memory ---- */
+
+/* Bytes, now; 0 where the kernel does not say */
+static size_t resident(void)
+{
+	FILE *file = fopen("/proc/self/statm", "r");
+	size_t pages = 0;
+
+	if (file && fscanf(file, "%*u %zu", &pages) != 1)
+		pages = 0;
+	if (file)
+		fclose(file);
+	return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Bytes, at most so far */
+static size_t most_resident(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return (size_t)usage.ru_maxrss * 1024;
+}
+
+/* Heap in use, large blocks included */
+static size_t heap(void)
+{
+	const struct mallinfo2 info = mallinfo2();
+
+	return info.uordblks + info.hblkhd;
+}
+
+static bool compile_policy(const struct cost_size *size, uint64_t seed, struct cost_policy *out)
+{
+	const size_t resident_before = resident(), heap_before = heap();
+	struct config *config = cost_config(size, seed);
+	const uint64_t begin = nanoseconds();
+	struct policy *policy = config ? policy_compile(config) : NULL;
+
+	*out = (struct cost_policy){
+		.compile_ms = (double)(nanoseconds() - begin) / 1e6,
+		.kept = heap() - heap_before,
+		.peak = most_resident() - resident_before,
+	};
+	policy_free(policy);
+	return policy != NULL;
+}
+
+/* In a process of its own, whose largest size is that of this policy */
+bool cost_policy(const struct cost_size *size, uint64_t seed, struct cost_policy *out)
+{
+	int ends[2];
+	pid_t child;
+	ssize_t got;
+
+	if (pipe(ends) < 0 || (child = fork()) < 0) {
+		fprintf(stderr, "nfqb-cost: %s\n", strerror(errno));
+		return false;
+	}
+	if (!child) {
+		const bool ok = compile_policy(size, seed, out);
+
+		_exit(ok && write(ends[1], out, sizeof(*out)) == sizeof(*out) ? 0 : 1);
+	}
+	close(ends[1]);
+	got = read(ends[0], out, sizeof(*out));
+	close(ends[0]);
+	waitpid(child, NULL, 0);
+	return got == sizeof(*out) || out_of_memory();
+}
