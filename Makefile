@@ -174,7 +174,7 @@ check-vm: ## the system tests on Debian's own kernel, in a virtual machine (KERN
 shell-vm: ## a shell in that virtual machine, in the router of a lab
 	KERNEL="$(KERNEL)" MODULES="$(MODULES)" NFQB_BUILD="$(B)" tests/vm/run --shell
 
-bench-cost: $(COST) ## what a decision costs, over rules, links and sticky entries; plot in docs/cost.png (a minute)
+bench-cost: $(COST) ## what a decision costs, over rules, links and sticky entries; plot in docs/cost.png (20 seconds)
 	$(COST) --json >$(B)/cost.jsonl
 	bench/plot-cost $(B)/cost.jsonl docs/cost.png
 

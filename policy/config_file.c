@@ -59,8 +59,18 @@ static int on_value(cfg_t *cfg, cfg_opt_t *opt, const char *text, void *result)
 	return 0;
 }
 
+/* FNV-1a */
+static uint32_t name_hash(const char *name)
+{
+	uint32_t hash = 0x811c9dc5;
+
+	for (; *name; name++)
+		hash = (hash ^ (uint8_t)*name) * 0x01000193;
+	return hash;
+}
+
 /* The name of an open section, `link "a"`, unless it was opened before, which is reported */
-static char *section_name(const cfg_t *cfg)
+static char *section_name(const cfg_t *cfg, uint32_t *hash)
 {
 	bool tier = strcmp(cfg->name, "tier") == 0;
 	char shown[SHOWN_MAX];
@@ -74,10 +84,11 @@ static char *section_name(const cfg_t *cfg)
 		current->no_memory = true;
 		return NULL;
 	}
+	*hash = name_hash(name);
 	for (size_t i = 0; i < current->n_seen; i++) {
 		const struct section_seen *seen = &current->seen[i];
 
-		if (strcmp(seen->name, name) == 0) {
+		if (seen->hash == *hash && strcmp(seen->name, name) == 0) {
 			parse_error(current, current->file, (unsigned)cfg->line, "%s is defined twice, first at %s:%u",
 				    name, seen->file, seen->line);
 			free(name);
@@ -92,18 +103,24 @@ static char *section_name(const cfg_t *cfg)
 static int on_start(cfg_t *cfg, cfg_opt_t *opt, const char *text, void *result)
 {
 	struct section_seen *seen;
+	uint32_t hash;
 	char *name;
 
 	*(void **)result = NULL;
 	on_value(cfg, opt, text, result);
-	name = section_name(cfg);
+	name = section_name(cfg, &hash);
 	if (name == NULL)
 		return 0;
 	seen = parse_push(current, &current->seen, &current->n_seen, sizeof(*seen));
 	if (seen == NULL)
 		free(name);
 	else
-		*seen = (struct section_seen){ .name = name, .file = current->file, .line = (unsigned)cfg->line };
+		*seen = (struct section_seen){
+			.name = name,
+			.hash = hash,
+			.file = current->file,
+			.line = (unsigned)cfg->line,
+		};
 	return 0;
 }
 

@@ -37,6 +37,7 @@ struct value {
 /* Where a section was opened, to find titles used twice */
 struct section_seen {
 	char *name; /* kind and title: link "a", or tier "2" of group "all" */
+	uint32_t hash; /* of the name: thousands of rules are compared with each other */
 	const char *file;
 	unsigned line;
 };
