@@ -218,7 +218,7 @@ static bool run_policies(const struct options *options)
 	if (!wanted(options, "policy"))
 		return true;
 	if (!options->json)
-		puts("POLICY      RULES LINKS COMPILE ms   KEPT KiB   PEAK KiB");
+		puts("POLICY      RULES LINKS COMPILE ms   KEPT KiB");
 	for (unsigned i = 0; i < sizeof(rules) / sizeof(*rules); i++) {
 		const struct cost_size size = { .rules = rules[i], .links = 60, .scheduler = SCHED_LEAST_LOAD };
 		struct cost_policy policy;
@@ -226,9 +226,9 @@ static bool run_policies(const struct options *options)
 		if (!cost_policy(&size, options->seed, &policy))
 			return false;
 		printf(options->json ? "{\"curve\":\"policy\",\"rules\":%u,\"links\":%u,\"compile_ms\":%.2f,"
-				       "\"kept_kib\":%zu,\"peak_kib\":%zu}\n"
-				     : "policy   %8u %5u %10.2f %10zu %10zu\n",
-		       size.rules, size.links, policy.compile_ms, policy.kept / 1024, policy.peak / 1024);
+				       "\"kept_kib\":%zu}\n"
+				     : "policy   %8u %5u %10.2f %10zu\n",
+		       size.rules, size.links, policy.compile_ms, policy.kept / 1024);
 		fflush(stdout);
 	}
 	return true;

@@ -7,15 +7,11 @@
  * the batches, outside the time taken. Batches with and without decoding take
  * turns. Before the first one that counts, the table of answers has filled.
  */
-#include <errno.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "bench/cost.h"
 
@@ -211,28 +207,6 @@ bool cost_measure(const struct cost_size *size, uint64_t seed, uint64_t decision
 
 /* ---- memory ---- */
 
-/* Bytes, now; 0 where the kernel does not say */
-static size_t resident(void)
-{
-	FILE *file = fopen("/proc/self/statm", "r");
-	size_t pages = 0;
-
-	if (file && fscanf(file, "%*u %zu", &pages) != 1)
-		pages = 0;
-	if (file)
-		fclose(file);
-	return pages * (size_t)sysconf(_SC_PAGESIZE);
-}
-
-/* Bytes, at most so far */
-static size_t most_resident(void)
-{
-	struct rusage usage;
-
-	getrusage(RUSAGE_SELF, &usage);
-	return (size_t)usage.ru_maxrss * 1024;
-}
-
 /* Heap in use, large blocks included */
 static size_t heap(void)
 {
@@ -241,41 +215,17 @@ static size_t heap(void)
 	return info.uordblks + info.hblkhd;
 }
 
-static bool compile_policy(const struct cost_size *size, uint64_t seed, struct cost_policy *out)
+bool cost_policy(const struct cost_size *size, uint64_t seed, struct cost_policy *out)
 {
-	const size_t resident_before = resident(), heap_before = heap();
+	const size_t before = heap();
 	struct config *config = cost_config(size, seed);
 	const uint64_t begin = nanoseconds();
 	struct policy *policy = config ? policy_compile(config) : NULL;
 
-	*out = (struct cost_policy){
-		.compile_ms = (double)(nanoseconds() - begin) / 1e6,
-		.kept = heap() - heap_before,
-		.peak = most_resident() - resident_before,
-	};
+	if (!policy)
+		return out_of_memory();
+	out->compile_ms = (double)(nanoseconds() - begin) / 1e6;
+	out->kept = heap() - before;
 	policy_free(policy);
-	return policy != NULL;
-}
-
-/* In a process of its own, whose largest size is that of this policy */
-bool cost_policy(const struct cost_size *size, uint64_t seed, struct cost_policy *out)
-{
-	int ends[2];
-	pid_t child;
-	ssize_t got;
-
-	if (pipe(ends) < 0 || (child = fork()) < 0) {
-		fprintf(stderr, "nfqb-cost: %s\n", strerror(errno));
-		return false;
-	}
-	if (!child) {
-		const bool ok = compile_policy(size, seed, out);
-
-		_exit(ok && write(ends[1], out, sizeof(*out)) == sizeof(*out) ? 0 : 1);
-	}
-	close(ends[1]);
-	got = read(ends[0], out, sizeof(*out));
-	close(ends[0]);
-	waitpid(child, NULL, 0);
-	return got == sizeof(*out) || out_of_memory();
+	return true;
 }

@@ -31,7 +31,8 @@ def test_all_points():
         assert 0 < point["decode_decide_median_ns"] <= point["decode_decide_p99_ns"]
     policies = [p for p in points if p["curve"] == "policy"]
     assert [(p["rules"], p["links"]) for p in policies] == [(10, 60), (100, 60), (1000, 60), (10000, 60)]
-    assert all(p["kept_kib"] > 0 for p in policies)
+    tells = b"__asan_init" not in COST.read_bytes()  # its allocator does not say what is in use
+    assert all((p["kept_kib"] > 0) == tells for p in policies)
 
 
 def test_text_of_one_curve():
