@@ -4,7 +4,8 @@
 import difflib
 import re
 
-# One shell for all of it. What counts packets, seconds or handles is left out or cut off below.
+# One shell for all of it. What counts packets, seconds or handles is left out or cut off below;
+# nf_conntrack_max is one for the whole machine, so somebody else's, too.
 _SCRIPT = r"""
 section() { printf '\001%s\n' "$1"; }
 section nft; nft -s list ruleset
@@ -19,7 +20,7 @@ section "ip address"; ip -o address
 section groups; ip -o -d link | sed -E 's/^[0-9]+: ([^:@]+).* group ([^ ]+).*/\1 \2/'
 section sysctls; grep -r . /proc/sys/net/ipv4/ip_forward /proc/sys/net/ipv4/fib_multipath_hash_policy \
 	/proc/sys/net/ipv4/conf /proc/sys/net/ipv6/conf /proc/sys/net/netfilter 2>/dev/null |
-	grep -v -e nf_conntrack_count -e stable_secret | sort
+	grep -v -e nf_conntrack_count -e nf_conntrack_max -e stable_secret | sort
 """
 
 
