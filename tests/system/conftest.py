@@ -35,7 +35,7 @@ def pytest_runtest_makereport(item, call):
         return
     for value in item.funcargs.values():
         for process in getattr(getattr(value, "lab", value), "processes", []):
-            if process.name == "daemon":
+            if getattr(process, "name", None) == "daemon":  # a test may have processes of its own kind
                 report.sections.append((f"log of {process}", process.log()[-8000:]))
 
 
