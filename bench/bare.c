@@ -10,12 +10,10 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
-#include <getopt.h>
 #include <libmnl/libmnl.h>
 #include <libnetfilter_queue/libnetfilter_queue.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nfnetlink_queue.h>
-#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -23,6 +21,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
+
+#include "bench/live.h"
 
 #define BATCH 64
 #define ROOM 1024
@@ -51,12 +51,6 @@ struct bare {
 	_Alignas(struct nlmsghdr) char messages[BATCH][ROOM];
 };
 
-__attribute__((noreturn)) static void die(const char *what)
-{
-	perror(what);
-	exit(1);
-}
-
 static uint64_t now_ns(void)
 {
 	struct timespec now;
@@ -74,11 +68,11 @@ static void open_queue(struct bare *bare)
 
 	bare->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
 	if (!bare->socket || mnl_socket_bind(bare->socket, 0, MNL_SOCKET_AUTOPID) < 0)
-		die("netlink socket");
+		traffic_die("netlink socket");
 	bare->fd = mnl_socket_get_fd(bare->socket);
 	if (setsockopt(bare->fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes)) < 0 ||
 	    setsockopt(bare->fd, SOL_NETLINK, NETLINK_NO_ENOBUFS, &on, sizeof(on)) < 0)
-		die("netlink socket's buffer");
+		traffic_die("netlink socket's buffer");
 	message->nlmsg_flags |= NLM_F_ACK;
 	message->nlmsg_seq = 1;
 	nfq_nlmsg_cfg_put_cmd(message, AF_UNSPEC, NFQNL_CFG_CMD_BIND);
@@ -87,10 +81,10 @@ static void open_queue(struct bare *bare)
 	mnl_attr_put_u32(message, NFQA_CFG_FLAGS, htonl(NFQA_CFG_F_GSO | NFQA_CFG_F_FAIL_OPEN));
 	mnl_attr_put_u32(message, NFQA_CFG_MASK, htonl(NFQA_CFG_F_GSO | NFQA_CFG_F_FAIL_OPEN));
 	if (mnl_socket_sendto(bare->socket, message, message->nlmsg_len) < 0)
-		die("queue");
+		traffic_die("queue");
 	got = mnl_socket_recvfrom(bare->socket, bare->messages[0], ROOM);
 	if (got < 0 || mnl_cb_run(bare->messages[0], (size_t)got, 1, 0, NULL, NULL) < 0)
-		die("queue");
+		traffic_die("queue");
 }
 
 static void prepare(struct bare *bare)
@@ -156,7 +150,7 @@ static void loop(struct bare *bare)
 			answer(bare, got);
 			last = bare->spin_ns ? now_ns() : 0;
 		} else if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS) {
-			die("recvmmsg");
+			traffic_die("recvmmsg");
 		}
 	}
 }
@@ -165,16 +159,6 @@ static void parse_marks(struct bare *bare, char *text)
 {
 	for (char *word = strtok(text, ","); word && bare->n_marks < MAX_MARKS; word = strtok(NULL, ","))
 		bare->marks[bare->n_marks++] = (uint32_t)strtoul(word, NULL, 0);
-}
-
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (cpu >= 0 && sched_setaffinity(0, sizeof(set), &set) < 0)
-		die("sched_setaffinity");
 }
 
 int main(int argc, char **argv)
@@ -221,7 +205,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: bare --queue N --marks M[,M...] [options]\n");
 		return 2;
 	}
-	pin(bare.cpu);
+	live_pin(bare.cpu);
 	prepare(&bare);
 	open_queue(&bare);
 	puts("ready");

@@ -12,16 +12,14 @@
  * "failed", "again" (those whose SYN had to be sent twice), "seconds", and in microseconds "p50", "p99".
  */
 #include <errno.h>
-#include <getopt.h>
 #include <netinet/tcp.h>
 #include <poll.h>
-#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tests/tools/traffic.h"
+#include "bench/live.h"
 
 #ifndef IP_BIND_ADDRESS_NO_PORT
 #define IP_BIND_ADDRESS_NO_PORT 24
@@ -35,11 +33,9 @@
 #define AGAIN_NS 900000000ull /* the first SYN is sent again after a second */
 
 struct run {
-	struct sockaddr_storage from[TRAFFIC_MAX_ADDRESSES], to[TRAFFIC_MAX_ADDRESSES];
-	unsigned n_from, n_to, parallel, next;
-	uint16_t port;
-	int cpu, epoll;
-	double seconds, rate;
+	struct live_options options;
+	unsigned parallel, next;
+	int epoll;
 	uint64_t established, failed, again;
 	uint64_t begun[MAX_PARALLEL];
 	int fds[MAX_PARALLEL]; /* -1: free */
@@ -81,13 +77,14 @@ static int serve(unsigned port)
 /* A socket that has begun to connect, or -1 */
 static int begin(struct run *run, int flags)
 {
-	struct sockaddr_in to = *(struct sockaddr_in *)&run->to[run->next % run->n_to];
-	struct sockaddr_in from = *(struct sockaddr_in *)&run->from[run->next / run->n_to % run->n_from];
+	struct sockaddr_in to = *(struct sockaddr_in *)&run->options.to[run->next % run->options.n_to];
+	struct sockaddr_in from =
+		*(struct sockaddr_in *)&run->options.from[run->next / run->options.n_to % run->options.n_from];
 	struct linger reset = { 1, 0 };
 	int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 
 	run->next++;
-	to.sin_port = htons(run->port);
+	to.sin_port = htons(run->options.port);
 	if (fd < 0)
 		traffic_die("socket");
 	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof(on));
@@ -153,7 +150,7 @@ static unsigned look(struct run *run, int wait_ms)
 
 static double run_rate(struct run *run)
 {
-	uint64_t start = now_ns(), end = start + (uint64_t)(run->seconds * 1e9), stopped;
+	uint64_t start = now_ns(), end = start + (uint64_t)(run->options.seconds * 1e9), stopped;
 
 	run->epoll = epoll_create1(EPOLL_CLOEXEC);
 	for (unsigned slot = 0; slot < run->parallel; slot++)
@@ -173,10 +170,10 @@ static double run_rate(struct run *run)
 
 static double run_probe(struct run *run)
 {
-	uint64_t start = now_ns(), end = start + (uint64_t)(run->seconds * 1e9), begun = start;
+	uint64_t start = now_ns(), end = start + (uint64_t)(run->options.seconds * 1e9), begun = start;
 
 	for (uint64_t n = 0; begun < end; n++) {
-		uint64_t due = run->rate > 0 ? start + (uint64_t)((double)n / run->rate * 1e9) : start;
+		uint64_t due = run->options.rate > 0 ? start + (uint64_t)((double)n / run->options.rate * 1e9) : start;
 		struct timespec at = { (time_t)(due / 1000000000), (long)(due % 1000000000) };
 		int fd;
 
@@ -209,47 +206,6 @@ static void report(struct run *run, double seconds)
 	       seconds, n ? run->samples[n / 2] / 1e3 : 0.0, n ? run->samples[n * 99 / 100] / 1e3 : 0.0);
 }
 
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (cpu >= 0 && sched_setaffinity(0, sizeof(set), &set) < 0)
-		traffic_die("sched_setaffinity");
-}
-
-/* False: not an option of ours */
-static bool take_option(struct run *run, int name, char *value)
-{
-	switch (name) {
-	case 'f':
-		run->n_from = traffic_parse_addresses(value, run->from);
-		break;
-	case 't':
-		run->n_to = traffic_parse_addresses(value, run->to);
-		break;
-	case 'p':
-		run->port = (uint16_t)strtoul(value, NULL, 10);
-		break;
-	case 's':
-		run->seconds = strtod(value, NULL);
-		break;
-	case 'n':
-		run->parallel = (unsigned)strtoul(value, NULL, 10);
-		break;
-	case 'r':
-		run->rate = strtod(value, NULL);
-		break;
-	case 'C':
-		run->cpu = (int)strtol(value, NULL, 10);
-		break;
-	default:
-		return false;
-	}
-	return true;
-}
-
 static int usage(void)
 {
 	fprintf(stderr,
@@ -260,27 +216,29 @@ static int usage(void)
 int main(int argc, char **argv)
 {
 	static const struct option names[] = {
-		{ "from", required_argument, NULL, 'f' },     { "to", required_argument, NULL, 't' },
-		{ "port", required_argument, NULL, 'p' },     { "seconds", required_argument, NULL, 's' },
-		{ "parallel", required_argument, NULL, 'n' }, { "rate", required_argument, NULL, 'r' },
-		{ "cpu", required_argument, NULL, 'C' },      { NULL, 0, NULL, 0 },
+		LIVE_OPTIONS,
+		{ "parallel", required_argument, NULL, 'n' },
+		{ NULL, 0, NULL, 0 },
 	};
-	static struct run run = { .port = 80, .seconds = 1, .parallel = 64, .cpu = -1 };
+	static struct run run = { .options = { .port = 80, .seconds = 1, .cpu = -1 }, .parallel = 64 };
 	int name;
 
 	if (argc == 3 && strcmp(argv[1], "serve") == 0)
 		return serve((unsigned)strtoul(argv[2], NULL, 10));
 	while ((name = getopt_long(argc, argv, "", names, NULL)) != -1) {
-		if (!take_option(&run, name, optarg))
+		if (name == 'n')
+			run.parallel = (unsigned)strtoul(optarg, NULL, 10);
+		else if (!live_take_option(&run.options, name, optarg))
 			return usage();
 	}
-	if (!run.n_from || !run.n_to || !run.parallel || run.parallel > MAX_PARALLEL || optind + 1 != argc)
+	if (!run.options.n_from || !run.options.n_to || !run.parallel || run.parallel > MAX_PARALLEL ||
+	    optind + 1 != argc)
 		return usage();
 	bool probe = strcmp(argv[optind], "probe") == 0;
 
 	if (!probe && strcmp(argv[optind], "rate") != 0)
 		return usage();
-	pin(run.cpu);
+	live_pin(run.options.cpu);
 	prctl(PR_SET_TIMERSLACK, 1UL);
 	traffic_raise_files();
 	run.samples = traffic_realloc(NULL, MAX_SAMPLES * sizeof(*run.samples));

@@ -14,19 +14,17 @@
  * Prints one line of JSON: {"sent": N, "seconds": S, "cpu": S}, the last being processor time.
  */
 #include <errno.h>
-#include <getopt.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <netinet/ip.h>
 #include <netinet/udp.h>
-#include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tests/tools/traffic.h"
+#include "bench/live.h"
 
 #define BATCH 64
 #define PAYLOAD 18 /* the shortest Ethernet frame */
@@ -45,13 +43,12 @@ struct frame {
 #define FRAME_BYTES (sizeof(struct ethhdr) + sizeof(struct iphdr) + sizeof(struct udphdr) + PAYLOAD)
 
 struct flood {
-	struct sockaddr_storage from[TRAFFIC_MAX_ADDRESSES], to[TRAFFIC_MAX_ADDRESSES];
-	unsigned n_from, n_to, port, burst;
+	struct live_options options;
+	unsigned burst;
 	uint64_t first, flows, cycle;
-	double rate, seconds;
 	const char *interface;
 	uint8_t router[ETH_ALEN];
-	int cpu, fd;
+	int fd;
 	bool open;
 	struct frame frames[BATCH];
 	struct iovec vectors[BATCH];
@@ -118,15 +115,17 @@ static void prepare(struct flood *flood)
 	}
 }
 
-/* Neighbours in time differ in both addresses; a pair of addresses repeats with other ports */
+/* Neighbours in time differ in all but the destination's port. A port is not used again, by no source address, before all
+ * others: behind one address, source NAT would have to look for another one. */
 static void address_frame(const struct flood *flood, struct frame *frame, uint64_t flow)
 {
-	uint64_t turn = flow / flood->n_to, ports = turn / flood->n_from;
+	const struct live_options *options = &flood->options;
+	uint64_t turn = flow / options->n_to;
 
-	frame->ip.daddr = address_of(&flood->to[flow % flood->n_to]);
-	frame->ip.saddr = address_of(&flood->from[turn % flood->n_from]);
-	frame->udp.source = htons((uint16_t)(FIRST_PORT + ports % PORTS));
-	frame->udp.dest = htons((uint16_t)(flood->port + ports / PORTS));
+	frame->ip.daddr = address_of(&options->to[flow % options->n_to]);
+	frame->ip.saddr = address_of(&options->from[turn % options->n_from]);
+	frame->udp.source = htons((uint16_t)(FIRST_PORT + turn % PORTS));
+	frame->udp.dest = htons((uint16_t)(options->port + turn / PORTS));
 	frame->ip.check = 0;
 	frame->ip.check = ip_checksum(&frame->ip);
 }
@@ -171,16 +170,17 @@ static void send_batch(const struct flood *flood, struct mmsghdr *messages, unsi
 /* Sleep until `sent` packets are due; nothing where the rate is not limited */
 static void pace(const struct flood *flood, uint64_t start, uint64_t sent)
 {
-	uint64_t due = start + (uint64_t)((double)sent / flood->rate * 1e6);
+	uint64_t due = start + (uint64_t)((double)sent / flood->options.rate * 1e6);
 	struct timespec at = { (time_t)(due / 1000000), (long)(due % 1000000) * 1000 };
 
-	if (flood->rate > 0)
+	if (flood->options.rate > 0)
 		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
 }
 
 static uint64_t run(struct flood *flood, uint64_t start)
 {
-	uint64_t end = flood->seconds > 0 ? start + (uint64_t)(flood->seconds * 1e6) : UINT64_MAX, sent = 0;
+	uint64_t end = flood->options.seconds > 0 ? start + (uint64_t)(flood->options.seconds * 1e6) : UINT64_MAX,
+		 sent = 0;
 
 	while (sent < flood->flows && traffic_now_us() < end) {
 		unsigned n = flood->flows - sent < flood->burst ? (unsigned)(flood->flows - sent) : flood->burst;
@@ -213,29 +213,14 @@ static void parse_mac(const char *text, uint8_t mac[ETH_ALEN])
 	}
 }
 
-static void pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	if (cpu >= 0 && sched_setaffinity(0, sizeof(set), &set) < 0)
-		traffic_die("sched_setaffinity");
-}
-
 static const struct option names[] = {
+	LIVE_OPTIONS,
 	{ "interface", required_argument, NULL, 'i' },
 	{ "router", required_argument, NULL, 'm' },
-	{ "from", required_argument, NULL, 'f' },
-	{ "to", required_argument, NULL, 't' },
-	{ "port", required_argument, NULL, 'p' },
 	{ "first", required_argument, NULL, 'F' },
 	{ "flows", required_argument, NULL, 'n' },
-	{ "rate", required_argument, NULL, 'r' },
 	{ "burst", required_argument, NULL, 'b' },
-	{ "seconds", required_argument, NULL, 's' },
 	{ "cycle", required_argument, NULL, 'c' },
-	{ "cpu", required_argument, NULL, 'C' },
 	{ "open", no_argument, NULL, 'o' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -250,48 +235,34 @@ static bool take_option(struct flood *flood, int name, char *value)
 	case 'm':
 		parse_mac(value, flood->router);
 		break;
-	case 'f':
-		flood->n_from = traffic_parse_addresses(value, flood->from);
-		break;
-	case 't':
-		flood->n_to = traffic_parse_addresses(value, flood->to);
-		break;
-	case 'p':
-		flood->port = (unsigned)strtoul(value, NULL, 10);
-		break;
 	case 'F':
 		flood->first = strtoull(value, NULL, 10);
 		break;
 	case 'n':
 		flood->flows = strtoull(value, NULL, 10);
 		break;
-	case 'r':
-		flood->rate = strtod(value, NULL);
-		break;
 	case 'b':
 		flood->burst = (unsigned)strtoul(value, NULL, 10);
 		break;
-	case 's':
-		flood->seconds = strtod(value, NULL);
-		break;
 	case 'c':
 		flood->cycle = strtoull(value, NULL, 10);
-		break;
-	case 'C':
-		flood->cpu = (int)strtol(value, NULL, 10);
 		break;
 	case 'o':
 		flood->open = true;
 		break;
 	default:
-		return false;
+		return live_take_option(&flood->options, name, value);
 	}
 	return true;
 }
 
 int main(int argc, char **argv)
 {
-	static struct flood flood = { .port = 5000, .burst = BATCH, .flows = UINT64_MAX, .cpu = -1 };
+	static struct flood flood = {
+		.options = { .port = 5000, .cpu = -1 },
+		.burst = BATCH,
+		.flows = UINT64_MAX,
+	};
 	uint64_t start, sent;
 	double busy;
 	int name;
@@ -300,12 +271,13 @@ int main(int argc, char **argv)
 		if (!take_option(&flood, name, optarg))
 			return 2;
 	}
-	if (!flood.interface || !flood.n_from || !flood.n_to || !flood.burst || flood.burst > BATCH || optind < argc) {
+	if (!flood.interface || !flood.options.n_from || !flood.options.n_to || !flood.burst || flood.burst > BATCH ||
+	    optind < argc) {
 		fprintf(stderr,
 			"usage: live_flood --interface NAME --router MAC --from ADDRESSES --to ADDRESSES [options]\n");
 		return 2;
 	}
-	pin(flood.cpu);
+	live_pin(flood.options.cpu);
 	prctl(PR_SET_TIMERSLACK, 1UL);
 	open_interface(&flood);
 	prepare(&flood);

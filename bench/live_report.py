@@ -163,7 +163,7 @@ class Report:
     def print(self):
         options = self.options
         print(f"{options['rounds']} rounds of {options['seconds']:g} s each, seed {options['seed']}, "
-              f"beside a load: {options.get('half', 0)} flows/s, took {self.took:.0f} s; "
+              f"{options.get('standing', 0)} connections standing, beside a load: {options.get('half', 0)} flows/s, took {self.took:.0f} s; "
               f"other programs had {100 * self.others():.0f} % of the processors")
         rows = []
         for measure, what, unit, form, figure in ROWS:

@@ -30,7 +30,7 @@ def kept(tmp_path_factory):
     """What --json keeps of a small run, and what was printed."""
     path, room = tmp_path_factory.mktemp("live") / "results.json", conntrack_max()
     ran = live("--rounds", 1, "--seconds", 0.1, "--only", ",".join(CONTENDERS), "--measure", ",".join(MEASURES),
-               "--tracked", "", "--json", path)
+               "--tracked", "", "--standing", 20000, "--json", path)
     assert path.exists(), ran.stderr
     assert conntrack_max() == room, "put back (by the last run, where several are under way)"
     return json.loads(path.read_text()) | {"printed": ran.stdout, "path": path}
