@@ -19,32 +19,39 @@
 
 /* ---- attributes by their type; newer ones than these are not looked at ---- */
 
-#define ATTRIBUTES 32
+#define ATTRIBUTES 28 /* of an entry */
+#define INSIDE 8 /* of what is inside one of these: small, since it is cleared for each */
 
-_Static_assert(CTA_TIMESTAMP < ATTRIBUTES && EVENT_TIMESTAMP < ATTRIBUTES && CTA_PROTO_ICMPV6_ID < ATTRIBUTES,
-	       "room for every attribute that is read");
+_Static_assert(CTA_TIMESTAMP < ATTRIBUTES && EVENT_TIMESTAMP < ATTRIBUTES, "room for every attribute that is read");
+_Static_assert(CTA_TUPLE_PROTO < INSIDE && CTA_IP_V6_DST < INSIDE && CTA_PROTO_ICMPV6_ID < INSIDE &&
+		       CTA_PROTOINFO_TCP < INSIDE && CTA_PROTOINFO_TCP_STATE < INSIDE && CTA_COUNTERS_BYTES < INSIDE &&
+		       CTA_TIMESTAMP_STOP < INSIDE,
+	       "room for every attribute inside another that is read");
 
-struct attributes {
-	const struct nlattr *at[ATTRIBUTES];
+struct inside {
+	const struct nlattr *at[INSIDE];
 };
 
-static int keep_attribute(const struct nlattr *attr, void *data)
+static void keep_attributes(const struct nlattr *attr, const char *end, const struct nlattr **at, unsigned types)
 {
-	struct attributes *attributes = data;
-	const uint16_t type = mnl_attr_get_type(attr);
+	for (; mnl_attr_ok(attr, (int)(end - (const char *)attr)); attr = mnl_attr_next(attr)) {
+		const uint16_t type = mnl_attr_get_type(attr);
 
-	if (type < ATTRIBUTES)
-		attributes->at[type] = attr;
-	return MNL_CB_OK;
+		if (type < types)
+			at[type] = attr;
+	}
 }
 
 /* What is inside `nest`, which may be absent */
-static struct attributes open_nest(const struct nlattr *nest)
+static struct inside open_nest(const struct nlattr *nest)
 {
-	struct attributes inside = { { NULL } };
+	struct inside inside = { { NULL } };
 
-	if (nest)
-		mnl_attr_parse_nested(nest, keep_attribute, &inside);
+	if (nest) {
+		const char *begin = mnl_attr_get_payload(nest);
+
+		keep_attributes((const void *)begin, begin + mnl_attr_get_payload_len(nest), inside.at, INSIDE);
+	}
 	return inside;
 }
 
@@ -102,8 +109,8 @@ static bool protocol_has_ports(uint8_t protocol)
 
 static struct tuple read_tuple(const struct nlattr *nest)
 {
-	const struct attributes a = open_nest(nest);
-	const struct attributes ip = open_nest(a.at[CTA_TUPLE_IP]), proto = open_nest(a.at[CTA_TUPLE_PROTO]);
+	const struct inside a = open_nest(nest);
+	const struct inside ip = open_nest(a.at[CTA_TUPLE_IP]), proto = open_nest(a.at[CTA_TUPLE_PROTO]);
 	struct tuple out = { .family = ip.at[CTA_IP_V4_SRC] ? 4 : ip.at[CTA_IP_V6_SRC] ? 6 : 0 };
 
 	read_addr(ip.at[CTA_IP_V4_SRC], ip.at[CTA_IP_V6_SRC], &out.src);
@@ -125,14 +132,14 @@ static struct tuple read_tuple(const struct nlattr *nest)
 
 static uint8_t read_tcp_state(const struct nlattr *nest)
 {
-	const struct attributes info = open_nest(nest), tcp = open_nest(info.at[CTA_PROTOINFO_TCP]);
+	const struct inside info = open_nest(nest), tcp = open_nest(info.at[CTA_PROTOINFO_TCP]);
 
 	return read_u8(tcp.at[CTA_PROTOINFO_TCP_STATE]);
 }
 
 static void read_counters(const struct nlattr *nest, uint64_t *packets, uint64_t *bytes)
 {
-	const struct attributes counters = open_nest(nest);
+	const struct inside counters = open_nest(nest);
 
 	*packets = read_u64(counters.at[CTA_COUNTERS_PACKETS]);
 	*bytes = read_u64(counters.at[CTA_COUNTERS_BYTES]);
@@ -140,15 +147,15 @@ static void read_counters(const struct nlattr *nest, uint64_t *packets, uint64_t
 
 static void read_times(const struct nlattr *nest, struct conntrack_entry *out)
 {
-	const struct attributes times = open_nest(nest);
+	const struct inside times = open_nest(nest);
 
 	out->started = read_u64(times.at[CTA_TIMESTAMP_START]);
 	out->stopped = read_u64(times.at[CTA_TIMESTAMP_STOP]);
 }
 
-static void read_tuples(const struct nlattr *original, const struct nlattr *reply, struct conntrack_entry *out)
+static void read_original(const struct nlattr *nest, struct conntrack_entry *out)
 {
-	const struct tuple there = read_tuple(original), back = read_tuple(reply);
+	const struct tuple there = read_tuple(nest);
 
 	out->flow.family = there.family;
 	out->flow.protocol = there.protocol;
@@ -157,6 +164,12 @@ static void read_tuples(const struct nlattr *original, const struct nlattr *repl
 	out->flow.dst = there.dst;
 	out->flow.sport = there.sport;
 	out->flow.dport = there.dport;
+}
+
+static void read_reply(const struct nlattr *nest, struct conntrack_entry *out)
+{
+	const struct tuple back = read_tuple(nest);
+
 	out->reply_src = back.src;
 	out->reply_dst = back.dst;
 	if (back.ports) {
@@ -165,24 +178,37 @@ static void read_tuples(const struct nlattr *original, const struct nlattr *repl
 	}
 }
 
-bool conntrack_decode(const struct nlmsghdr *message, struct conntrack_entry *out)
+static bool decode(const struct nlmsghdr *message, bool reply, struct conntrack_entry *out)
 {
-	struct attributes a = { { NULL } };
+	const struct nlattr *at[ATTRIBUTES] = { NULL };
 
 	memset(out, 0, sizeof(*out));
 	if (mnl_nlmsg_get_payload_len(message) < sizeof(struct nfgenmsg))
 		return false;
-	mnl_attr_parse(message, sizeof(struct nfgenmsg), keep_attribute, &a);
-	read_tuples(a.at[CTA_TUPLE_ORIG], a.at[CTA_TUPLE_REPLY], out);
-	out->mark = read_u32(a.at[CTA_MARK]);
-	out->timeout = read_u32(a.at[CTA_TIMEOUT]);
-	out->status = read_u32(a.at[CTA_STATUS]);
-	out->id = read_u32(a.at[CTA_ID]);
+	keep_attributes(mnl_nlmsg_get_payload_offset(message, sizeof(struct nfgenmsg)),
+			mnl_nlmsg_get_payload_tail(message), at, ATTRIBUTES);
+	read_original(at[CTA_TUPLE_ORIG], out);
+	if (reply)
+		read_reply(at[CTA_TUPLE_REPLY], out);
+	out->mark = read_u32(at[CTA_MARK]);
+	out->timeout = read_u32(at[CTA_TIMEOUT]);
+	out->status = read_u32(at[CTA_STATUS]);
+	out->id = read_u32(at[CTA_ID]);
 	if (out->flow.protocol == IPPROTO_TCP)
-		out->tcp_state = read_tcp_state(a.at[CTA_PROTOINFO]);
-	read_counters(a.at[CTA_COUNTERS_ORIG], &out->packets[0], &out->bytes[0]);
-	read_counters(a.at[CTA_COUNTERS_REPLY], &out->packets[1], &out->bytes[1]);
-	read_times(a.at[CTA_TIMESTAMP], out);
-	out->happened = read_u64(a.at[EVENT_TIMESTAMP]);
+		out->tcp_state = read_tcp_state(at[CTA_PROTOINFO]);
+	read_counters(at[CTA_COUNTERS_ORIG], &out->packets[0], &out->bytes[0]);
+	read_counters(at[CTA_COUNTERS_REPLY], &out->packets[1], &out->bytes[1]);
+	read_times(at[CTA_TIMESTAMP], out);
+	out->happened = read_u64(at[EVENT_TIMESTAMP]);
 	return out->flow.family != 0;
+}
+
+bool conntrack_decode(const struct nlmsghdr *message, struct conntrack_entry *out)
+{
+	return decode(message, true, out);
+}
+
+bool conntrack_decode_event(const struct nlmsghdr *message, struct conntrack_entry *out)
+{
+	return decode(message, false, out);
 }

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * conntrack/events.c - conntrack's multicast groups
+ *
+ * Each event is a datagram of its own: they are fetched many at a time.
  */
 #include <errno.h>
 #include <libmnl/libmnl.h>
@@ -14,11 +16,16 @@
 #include "conntrack/entry.h"
 #include "conntrack/events.h"
 
-#define MESSAGE_ROOM 4096 /* an event takes about 300 bytes */
+/* An event takes about 300 bytes, 1,000 with everything that the kernel can add. No multiple of 4 KiB: the first lines
+ * of all messages would compete for the same few places of the cache. */
+#define MESSAGE_ROOM 2112
 
 struct conntrack_events {
 	struct mnl_socket *socket;
-	_Alignas(struct nlmsghdr) char message[MESSAGE_ROOM];
+	unsigned n; /* messages that were received */
+	struct mmsghdr header[CONNTRACK_EVENTS_BATCH];
+	struct iovec room[CONNTRACK_EVENTS_BATCH];
+	_Alignas(64) char message[CONNTRACK_EVENTS_BATCH][MESSAGE_ROOM];
 };
 
 static bool attach_filter(int fd, uint32_t value, uint32_t mask)
@@ -35,13 +42,24 @@ static bool attach_filter(int fd, uint32_t value, uint32_t mask)
 	return failed == 0;
 }
 
+static void prepare_room(struct conntrack_events *events)
+{
+	memset(events, 0, sizeof(*events));
+	for (size_t i = 0; i < CONNTRACK_EVENTS_BATCH; i++) {
+		events->room[i] = (struct iovec){ events->message[i], MESSAGE_ROOM };
+		events->header[i].msg_hdr.msg_iov = &events->room[i];
+		events->header[i].msg_hdr.msg_iovlen = 1;
+	}
+}
+
 struct conntrack_events *conntrack_events_open(uint32_t value, uint32_t mask, int buffer)
 {
 	const unsigned groups = NF_NETLINK_CONNTRACK_NEW | NF_NETLINK_CONNTRACK_UPDATE | NF_NETLINK_CONNTRACK_DESTROY;
-	struct conntrack_events *events = calloc(1, sizeof(*events));
+	struct conntrack_events *events = aligned_alloc(64, sizeof(*events));
 
 	if (!events)
 		return NULL;
+	prepare_room(events);
 	events->socket = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (!events->socket ||
 	    setsockopt(conntrack_events_fd(events), SOL_SOCKET, SO_RCVBUFFORCE, &buffer, sizeof(buffer)) < 0 ||
@@ -83,28 +101,29 @@ static bool event_kind(const struct nlmsghdr *message, enum conntrack_event *out
 	}
 }
 
-static void read_event(const struct nlmsghdr *message, conntrack_each_event *each, void *data)
+/* The kernel puts one message into each datagram */
+static void read_event(const struct nlmsghdr *message, int length, conntrack_each_event *each, void *data)
 {
 	struct conntrack_entry entry;
 	enum conntrack_event kind;
 
-	if (event_kind(message, &kind) && conntrack_decode(message, &entry))
+	if (mnl_nlmsg_ok(message, length) && event_kind(message, &kind) && conntrack_decode_event(message, &entry))
 		each(kind, &entry, data);
 }
 
-int conntrack_events_read(struct conntrack_events *events, unsigned limit, conntrack_each_event *each, void *data)
+int conntrack_events_receive(struct conntrack_events *events)
 {
-	unsigned n = 0;
+	const int n = recvmmsg(conntrack_events_fd(events), events->header, CONNTRACK_EVENTS_BATCH, MSG_DONTWAIT, NULL);
 
-	while (n < limit) {
-		ssize_t got = recv(conntrack_events_fd(events), events->message, sizeof(events->message), 0);
-		const struct nlmsghdr *message = (const void *)events->message;
-		int rest = (int)got;
+	events->n = n < 0 ? 0 : (unsigned)n;
+	if (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)
+		return -1;
+	return (int)events->n;
+}
 
-		if (got < 0)
-			return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? (int)n : -1;
-		for (; mnl_nlmsg_ok(message, rest); message = mnl_nlmsg_next(message, &rest), n++)
-			read_event(message, each, data);
-	}
-	return (int)n;
+void conntrack_events_each(struct conntrack_events *events, conntrack_each_event *each, void *data)
+{
+	for (unsigned i = 0; i < events->n; i++)
+		read_event((const void *)events->message[i], (int)events->header[i].msg_len, each, data);
+	events->n = 0;
 }

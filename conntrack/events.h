@@ -18,6 +18,8 @@ enum conntrack_event {
 
 typedef void conntrack_each_event(enum conntrack_event event, const struct conntrack_entry *entry, void *data);
 
+#define CONNTRACK_EVENTS_BATCH 32
+
 struct conntrack_events;
 
 /* Events of entries with (mark & mask) == value, into a receive buffer of `buffer` bytes.
@@ -26,8 +28,10 @@ struct conntrack_events *conntrack_events_open(uint32_t value, uint32_t mask, in
 void conntrack_events_close(struct conntrack_events *events);
 int conntrack_events_fd(const struct conntrack_events *events); /* non-blocking */
 
-/* Hand waiting events to `each`, at most `limit` messages. The number handed over, or -1: errno;
+/* Fetch waiting events: how many messages there were, fewer than CONNTRACK_EVENTS_BATCH when no more wait. -1: errno;
  * ENOBUFS: events were lost, look at the whole table. */
-int conntrack_events_read(struct conntrack_events *events, unsigned limit, conntrack_each_event *each, void *data);
+int conntrack_events_receive(struct conntrack_events *events);
+/* What was fetched, in its order: CONNTRACK_EVENTS_BATCH at most. Of the replies' addresses and ports nothing is said */
+void conntrack_events_each(struct conntrack_events *events, conntrack_each_event *each, void *data);
 
 #endif

@@ -35,7 +35,7 @@ static json_t *pinned(const struct pin_config *pin)
 
 static json_t *config_object(const struct config *config)
 {
-	return json_pack("{ss so so so sI si si sI si so sI sI sb sb sb si sb ss si ss ss? ss ss ss}", "file",
+	return json_pack("{ss so so so sI si si sI si so sI sI sb sb sb si sI sb ss si ss ss? ss ss ss}", "file",
 			 config->file, "files", names(config->files, config->n_files), "lan",
 			 names(config->lan, config->n_lan), "helpers", names(config->helpers, config->n_helpers),
 			 "mask", (json_int_t)config->mask, "queue", (int)config->queue_first, "queues",
@@ -43,7 +43,8 @@ static json_t *config_object(const struct config *config)
 			 (int)config->spin, "pin", pinned(&config->pin), "source_limit",
 			 (json_int_t)config->source_limit, "sticky_entries", (json_int_t)config->sticky_entries,
 			 "fallback", config->fallback, "local", config->local, "feedback", config->feedback,
-			 "feedback_budget", (int)config->feedback_budget, "offload", config->offload, "ip_forward",
+			 "feedback_budget", (int)config->feedback_budget, "feedback_interval",
+			 (json_int_t)config->feedback_interval, "offload", config->offload, "ip_forward",
 			 config->ip_forward == IP_FORWARD_SET ? "set" : "keep", "rule_preference",
 			 (int)config->rule_preference, "socket", config->socket, "socket_group", config->socket_group,
 			 "user", config->user, "run_directory", config->run_directory, "state_directory",

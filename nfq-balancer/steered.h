@@ -52,15 +52,24 @@ static inline void steered_tell(struct steered_ring *ring)
 		atomic_store_explicit(&ring->head, ring->next, memory_order_release);
 }
 
-static inline bool steered_take(struct steered_ring *ring, struct steered *out)
+/* How many were told and not yet taken */
+static inline uint32_t steered_waiting(const struct steered_ring *ring)
+{
+	return atomic_load_explicit(&ring->head, memory_order_acquire) -
+	       atomic_load_explicit(&ring->tail, memory_order_relaxed);
+}
+
+/* The one that is `ahead` of the oldest, of those that wait */
+static inline const struct steered *steered_at(const struct steered_ring *ring, uint32_t ahead)
+{
+	return &ring->slot[(atomic_load_explicit(&ring->tail, memory_order_relaxed) + ahead) % STEERED_RING];
+}
+
+static inline void steered_drop(struct steered_ring *ring, uint32_t n)
 {
 	const uint32_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
 
-	if (tail == atomic_load_explicit(&ring->head, memory_order_acquire))
-		return false;
-	*out = ring->slot[tail % STEERED_RING];
-	atomic_store_explicit(&ring->tail, tail + 1, memory_order_release);
-	return true;
+	atomic_store_explicit(&ring->tail, tail + n, memory_order_release);
 }
 
 #endif

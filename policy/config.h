@@ -209,6 +209,7 @@ struct config {
 	bool local; /* steer the router's own connections */
 	bool feedback; /* follow the kernel's connections, to know which flows are sending */
 	unsigned feedback_budget; /* percent of one processor that this may take */
+	uint32_t feedback_interval; /* us, from one look at the events to the next; 0: each wakes the control thread */
 	bool offload; /* settled flows take the kernel's flowtable, past the hooks */
 	enum ip_forward ip_forward;
 	unsigned rule_preference; /* first of the ip rule preferences used */

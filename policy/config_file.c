@@ -224,6 +224,7 @@ static cfg_opt_t root_options[] = {
 	VALUE("local"),
 	VALUE("feedback"),
 	VALUE("feedback-budget"),
+	VALUE("feedback-interval"),
 	VALUE("offload"),
 	VALUE("ip-forward"),
 	LIST("helpers"),

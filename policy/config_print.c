@@ -46,8 +46,10 @@ static void print_top(FILE *out, const struct config *config)
 		config->local ? "yes: the router's own connections are steered too"
 			      : "no: the router's own connections are left alone");
 	if (config->feedback)
-		fprintf(out, "%-16syes: which flows are sending is followed, within %u %% of a processor\n", "feedback",
-			config->feedback_budget);
+		fprintf(out,
+			"%-16syes: which flows are sending is followed, within %u %% of a processor, every %" PRIu32
+			" us\n",
+			"feedback", config->feedback_budget, config->feedback_interval);
 	else
 		fprintf(out, "%-16sno: which flows are sending is not followed\n", "feedback");
 	fprintf(out, "%-16s%s\n", "offload",

@@ -22,6 +22,8 @@
 
 #define GHOST_MS 2000 /* from a decision to its entry */
 #define OPENING_MS 3000 /* from a SYN to its answer */
+#define BLIND_SLOTS 64 /* of GHOST_MS / BLIND_SLOTS each */
+#define BLIND_US (GHOST_MS * UINT64_C(1000) / BLIND_SLOTS)
 #define QUIET_PACKETS 4 /* between two looks: a keep-alive and its answer, not more */
 #define LONGEST_RTT_US 900000 /* beyond is a SYN sent again */
 
@@ -31,6 +33,10 @@ struct track {
 	struct track_class classes[TRACK_CLASSES];
 	struct track_link links[CONFIG_MAX_LINKS];
 	struct track_totals totals;
+	/* flows that nothing is known of, by the time of their decision */
+	uint64_t blind_until; /* number of the slot that comes last */
+	uint32_t blind[BLIND_SLOTS][CONFIG_MAX_LINKS];
+	uint32_t blind_total;
 	uint8_t round; /* of the look that runs, or ran last */
 	bool judge; /* that look judges who is idle */
 };
@@ -142,6 +148,47 @@ void track_forgotten(struct track *track, unsigned link, uint32_t n)
 	load_add(&track->load->stopped, link, n);
 }
 
+/* ---- decisions that nothing will be known of ---- */
+
+/* Two seconds have passed for those of a slot */
+static void end_blind(struct track *track, uint32_t *flows)
+{
+	for (unsigned link = 0; link < CONFIG_MAX_LINKS; link++) {
+		if (!flows[link])
+			continue;
+		track_forgotten(track, link, flows[link]);
+		track->totals.stopped += flows[link];
+		track->totals.ghosts += flows[link];
+		track->blind_total -= flows[link];
+		flows[link] = 0;
+	}
+}
+
+/* Up to `now`; the slot of `now` is empty or has flows of this turn alone */
+static void advance_blind(struct track *track, uint64_t now)
+{
+	const uint64_t slot = now / BLIND_US;
+
+	if (slot <= track->blind_until)
+		return;
+	for (uint64_t i = track->blind_until + 1; track->blind_total && i <= slot; i++)
+		end_blind(track, track->blind[i % BLIND_SLOTS]);
+	track->blind_until = slot;
+}
+
+void track_blind(struct track *track, unsigned link, uint32_t n, uint64_t now)
+{
+	advance_blind(track, now);
+	track->blind[track->blind_until % BLIND_SLOTS][link] += n;
+	track->blind_total += n;
+}
+
+void track_forget_blind(struct track *track)
+{
+	for (unsigned i = 0; track->blind_total && i < BLIND_SLOTS; i++)
+		end_blind(track, track->blind[i]);
+}
+
 /* ---- what the kernel says ---- */
 
 /* An entry that is new to us, of a decision if there is one. 0: no room. */
@@ -244,6 +291,16 @@ static void proceed(struct track *track, uint32_t index, const struct track_flow
 			change_state(track, index, TRACK_IDLE);
 		break;
 	}
+}
+
+void track_prefetch_bucket(const struct track *track, uint64_t key)
+{
+	track_table_prefetch_bucket(&track->table, key);
+}
+
+void track_prefetch_entry(const struct track *track, uint64_t key)
+{
+	track_table_prefetch_entry(&track->table, key);
 }
 
 void track_changed(struct track *track, const struct track_flow *flow, uint64_t now)
@@ -352,6 +409,7 @@ static void expire(void *data, uint32_t index)
 void track_advance(struct track *track, uint64_t now)
 {
 	track_table_turn(&track->table, now, expire, track);
+	advance_blind(track, now);
 }
 
 /* ---- for others to read ---- */

@@ -80,6 +80,10 @@ void track_free(struct track *track);
 
 /* A worker steered a flow, and has counted it */
 void track_decided(struct track *track, uint64_t key, unsigned link, uint64_t now);
+/* `n` flows were steered, and nothing will tell what becomes of them: they count for two seconds. Until the
+ * next track_forget_blind(): then events and looks have begun to tell. */
+void track_blind(struct track *track, unsigned link, uint32_t n, uint64_t now);
+void track_forget_blind(struct track *track);
 /* `n` decisions for a link will not be told one by one: their entries will be taken as foreign */
 void track_forgotten(struct track *track, unsigned link, uint32_t n);
 
@@ -88,6 +92,10 @@ void track_changed(struct track *track, const struct track_flow *flow, uint64_t 
 void track_ended(struct track *track, const struct track_flow *flow, const struct track_end *end);
 /* The entry belongs to no link (any more) */
 void track_foreign(struct track *track, uint64_t key, uint32_t id);
+
+/* Have the memory of a flow on its way that will be told soon: a batch of them first with one, then with the other */
+void track_prefetch_bucket(const struct track *track, uint64_t key);
+void track_prefetch_entry(const struct track *track, uint64_t key);
 
 /* A look at the whole table: begin, every entry, end; what was not seen is gone. With
  * `judge` (looks some seconds apart) entries whose packets stand still fall idle, and

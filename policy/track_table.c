@@ -41,12 +41,15 @@ uint32_t track_table_add(struct track_table *table, uint64_t key)
 	uint32_t *bucket = bucket_of(table, key);
 	uint32_t index = table->free;
 
-	if (index)
+	if (index) {
 		table->free = table->entries[index].chain;
-	else if (table->used < table->size)
+		/* the next one's turn comes soon */
+		__builtin_prefetch(&table->entries[table->free], 1);
+	} else if (table->used < table->size) {
 		index = table->used++;
-	else
+	} else {
 		return 0;
+	}
 	table->entries[index] = (struct track_entry){ .key = key, .chain = *bucket };
 	*bucket = index;
 	return index;
@@ -64,6 +67,19 @@ void track_table_remove(struct track_table *table, uint32_t index)
 	entry->state = TRACK_FREE;
 	entry->chain = table->free;
 	table->free = index;
+}
+
+void track_table_prefetch_bucket(const struct track_table *table, uint64_t key)
+{
+	__builtin_prefetch(bucket_of(table, key), 1);
+}
+
+void track_table_prefetch_entry(const struct track_table *table, uint64_t key)
+{
+	const uint32_t index = *bucket_of(table, key);
+
+	if (index)
+		__builtin_prefetch(&table->entries[index], 1);
 }
 
 uint32_t track_table_find(const struct track_table *table, uint64_t key, uint32_t id)
@@ -146,6 +162,7 @@ void track_table_turn(struct track_table *table, uint64_t now, void (*each)(void
 
 		for (uint32_t i = table->slots[tick % TRACK_SLOTS]; i; i = next) {
 			next = table->entries[i].next;
+			__builtin_prefetch(&table->entries[next], 1);
 			if ((int32_t)(goal - table->entries[i].due) < 0)
 				continue;
 			track_table_stop_timer(table, i);

@@ -56,6 +56,10 @@ void track_table_release(struct track_table *table);
 uint32_t track_table_add(struct track_table *table, uint64_t key);
 void track_table_remove(struct track_table *table, uint32_t index);
 
+/* Have what a look for this key will read on its way from memory: first the one, a while later the other */
+void track_table_prefetch_bucket(const struct track_table *table, uint64_t key);
+void track_table_prefetch_entry(const struct track_table *table, uint64_t key);
+
 /* The entry of the kernel with this id, the newest decision without an entry; 0: none */
 uint32_t track_table_find(const struct track_table *table, uint64_t key, uint32_t id);
 uint32_t track_table_find_decided(const struct track_table *table, uint64_t key);

@@ -14,6 +14,7 @@ import lab
 from lab.host import wait_until
 
 LEAST_LOAD = {"balanced": {"links": ["link1", "link2"], "scheduler": "least-load", "sticky": "none"}}
+KERNEL = tuple(int(number) for number in re.findall(r"\d+", os.uname().release)[:2])
 EVENTS = "net.netfilter.nf_conntrack_events"
 
 
@@ -369,6 +370,53 @@ def test_restart_counts_what_is_there(world):
         assert all(links(world, "sending")[name] >= before[name] for name in before)
         assert sum(agree(world).values()) == 40
         with_fallback.process.kill()
+    counts(world, 0)
+
+
+def switches(world):
+    """How often the control thread has gone to sleep"""
+    pid = world.balancer.process.pid
+    with open(f"/proc/{pid}/task/{pid}/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("voluntary_ctxt_switches"))
+
+
+def sleeps_per_second(world, function):
+    """(what `function` gives, how often per second the control thread went to sleep meanwhile)"""
+    before, begun = switches(world), time.monotonic()
+    result = function()
+    return result, (switches(world) - before) / (time.monotonic() - begun)
+
+
+TICKS = 50  # per second, whatever happens
+
+
+def test_events_gather(make_world):
+    """Connections do not wake the daemon: a timer does, while they come"""
+    world = begin(make_world(links=2), feedback_interval=10000)
+    events = stats(world)["events"]
+    done, rate = sleeps_per_second(world, lambda: world.traffic(flows=1000, rate=500).result())
+    assert done["completed"] == 1000
+    counts(world, 0)
+    assert agree(world)
+    # 5 and more of a connection; half as many switches again for what else there is to do
+    assert stats(world)["events"] - events >= 5000
+    assert rate < 1.5 * (100 + TICKS)
+    _, rate = sleeps_per_second(world, lambda: time.sleep(1))
+    assert rate < 1.5 * TICKS, "no events, no timer"
+    if KERNEL >= (6, 14):  # events have a time of their own: handshakes are measured as if they were heard at once
+        assert all(us > 1 for us in links(world, "rtt_us").values())
+
+
+def test_events_at_once(make_world):
+    world = begin(make_world(links=2), feedback_interval=0)
+    done, rate = sleeps_per_second(world, lambda: world.traffic(flows=500, rate=250).result())
+    assert done["completed"] == 500 and rate > 1.5 * TICKS
+    counts(world, 0)
+    # and changed while it runs
+    world.balancer.configure(world.links, LEAST_LOAD, source_limit=0, feedback_interval=10000)
+    world.balancer.json("reload")
+    done, rate = sleeps_per_second(world, lambda: world.traffic(flows=1000, rate=500).result())
+    assert done["completed"] == 1000 and rate < 1.5 * (100 + TICKS)
     counts(world, 0)
 
 

@@ -131,7 +131,7 @@ static void top_keys(void **state)
 	struct config *config = load_text(
 		"mask = 0x3f0000\nqueue = 10\nqueues = 4\nqueue-length = 99\nspin = 50\npin = { 3, 0 }\nfallback = no\nlocal = on\noffload = on\n"
 		"ip-forward = keep\nhelpers = { ftp, \"sip\", ftp }\nsource-limit = 0\nsticky-entries = 1000\n"
-		"rule-preference = 77\nrun-directory = /run/x\nuser = nobody\nsocket-group = adm\n"
+		"feedback-interval = 0\nrule-preference = 77\nrun-directory = /run/x\nuser = nobody\nsocket-group = adm\n"
 		"state-directory = '/var/x'\nlog-level = debug\nlan = { \"br0\", \"ppp+\" }\n" LINK_A LINK_B GROUP
 			REST);
 
@@ -148,6 +148,7 @@ static void top_keys(void **state)
 	assert_false(config->fallback);
 	assert_true(config->local);
 	assert_true(config->offload);
+	assert_int_equal(config->feedback_interval, 0);
 	assert_int_equal(config->ip_forward, IP_FORWARD_KEEP);
 	assert_int_equal(config->n_helpers, 2);
 	assert_int_equal(config->source_limit, 0);

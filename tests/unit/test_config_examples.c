@@ -82,6 +82,7 @@ static const char *const keys[] = {
 	"local",
 	"feedback",
 	"feedback-budget",
+	"feedback-interval",
 	"offload",
 	"ip-forward",
 	"helpers",

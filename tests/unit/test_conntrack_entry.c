@@ -224,6 +224,26 @@ static void test_time_of_an_event(void **state)
 	assert_int_equal(got.happened, UINT64_C(1790000000123456789));
 }
 
+/* As the whole, but for the replies' addresses and ports */
+static void test_reads_of_an_event_what_it_reads_of_an_entry(void **state)
+{
+	_Alignas(struct nlmsghdr) char buffer[ROOM];
+
+	(void)state;
+	random_state = fixture_seed();
+	for (int i = 0; i < ENTRIES; i++) {
+		struct conntrack_entry whole, event;
+		const struct nlmsghdr *message = put_entry(buffer);
+
+		assert_true(conntrack_decode(message, &whole));
+		assert_true(conntrack_decode_event(message, &event));
+		memset(&whole.reply_src, 0, sizeof(whole.reply_src));
+		memset(&whole.reply_dst, 0, sizeof(whole.reply_dst));
+		whole.reply_sport = whole.reply_dport = 0;
+		assert_memory_equal(&whole, &event, sizeof(whole));
+	}
+}
+
 /* Cut anywhere, or with a bit turned: read or refused, never beyond its end */
 static void test_damaged_messages(void **state)
 {
@@ -247,6 +267,7 @@ static void test_damaged_messages(void **state)
 		assert_non_null(copy);
 		memcpy(copy, buffer, message->nlmsg_len);
 		conntrack_decode((const struct nlmsghdr *)(void *)copy, &got);
+		conntrack_decode_event((const struct nlmsghdr *)(void *)copy, &got);
 		free(copy);
 	}
 }
@@ -270,6 +291,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_reads_what_the_library_reads),
 		cmocka_unit_test(test_time_of_an_event),
+		cmocka_unit_test(test_reads_of_an_event_what_it_reads_of_an_entry),
 		cmocka_unit_test(test_damaged_messages),
 		cmocka_unit_test(test_names_no_connection),
 	};

@@ -175,6 +175,63 @@ static void test_without_decision(void **state)
 }
 
 /* Decisions that did not fit the ring are taken back; their entries count for them */
+static void blind(struct scene *scene, unsigned link, uint32_t n)
+{
+	load_add(&scene->load.steered[0], link, n);
+	track_blind(scene->track, link, n, scene->now);
+}
+
+/* Nothing is known of them: two seconds each, no table */
+static void test_blind(void **state)
+{
+	struct scene *scene = scene_new(1);
+
+	(void)state;
+	blind(scene, 1, 5);
+	pass(scene, SECOND);
+	blind(scene, 1, 3);
+	blind(scene, 2, 7);
+	expect(scene, 1, 8, 0);
+	pass(scene, SECOND - 50000);
+	expect(scene, 1, 8, 0);
+	pass(scene, 50000);
+	expect(scene, 1, 3, 0);
+	expect(scene, 2, 7, 0);
+	pass(scene, SECOND);
+	expect(scene, 1, 0, 0);
+	expect(scene, 2, 0, 0);
+	assert_int_equal(track_totals(scene->track).ghosts, 15);
+	assert_int_equal(track_totals(scene->track).stopped, 15);
+	assert_int_equal(track_totals(scene->track).refused, 0);
+	/* a turn without any, then a pause longer than the wheel: nobody is counted twice */
+	pass(scene, 10 * SECOND);
+	blind(scene, 1, 4);
+	pass(scene, 3600 * SECOND);
+	expect(scene, 1, 0, 0);
+	assert_int_equal(track_totals(scene->track).ghosts, 19);
+	scene_free(scene);
+}
+
+/* Events begin to tell: what they will tell again is counted no longer */
+static void test_blind_no_more(void **state)
+{
+	struct scene *scene = scene_new(10);
+
+	(void)state;
+	blind(scene, 1, 5);
+	pass(scene, SECOND);
+	blind(scene, 2, 1);
+	track_forget_blind(scene->track);
+	expect(scene, 1, 0, 0);
+	expect(scene, 2, 0, 0);
+	change(scene, tcp(7, 2, TRACK_OPEN));
+	expect(scene, 2, 1, 1);
+	pass(scene, 10 * SECOND);
+	expect(scene, 1, 0, 0);
+	expect(scene, 2, 1, 1);
+	scene_free(scene);
+}
+
 static void test_forgotten(void **state)
 {
 	struct scene *scene = scene_new(10);
@@ -493,6 +550,8 @@ int main(void)
 		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_ghost),
 		cmocka_unit_test(test_without_decision),
+		cmocka_unit_test(test_blind),
+		cmocka_unit_test(test_blind_no_more),
 		cmocka_unit_test(test_forgotten),
 		cmocka_unit_test(test_nobody_answers),
 		cmocka_unit_test(test_refused),
