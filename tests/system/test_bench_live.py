@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -119,3 +120,29 @@ def test_quick_has_bounds(kept, tmp_path):
     line = next(line for line in ran.stdout.splitlines() if "decided per second of userspace, against bare: at least" in line)
     assert line.endswith("MISSED")
     assert ran.returncode != 0
+
+
+def profiled(text):
+    """{(processor, row): {contender: microseconds per flow}} of what bench/live-profile prints"""
+    found = {}
+    for line in text.splitlines():
+        if line.startswith("processor "):
+            processor, names = line.split(",")[0], line.split("flow")[1].split()
+        elif line:
+            row = line.split()
+            found[processor, " ".join(row[:-len(names)])] = dict(zip(names, map(float, row[-len(names):])))
+    return found
+
+
+@pytest.mark.skipif(not shutil.which("perf"), reason="no perf: scripts/install-deps --bench")
+def test_profile_tells_queue_from_kernel():
+    ran = subprocess.run([f"{LIVE}-profile", "--only", "nth-nft,wrr", "--standing", "0", "--seconds", "0.5"],
+                         capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stderr
+    found = profiled(ran.stdout)
+    everywhere = {row: {name: sum(times[name] for (_, kind), times in found.items() if kind == row) for name in ("nth-nft", "wrr")}
+                  for _, row in found}
+    assert everywhere["sum"]["nth-nft"] > 0
+    assert everywhere["userspace"]["wrr"] > 0
+    queue = everywhere["queue and verdicts"]
+    assert queue["wrr"] > 2 * queue["nth-nft"], "wrr alone has a queue"
