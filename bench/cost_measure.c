@@ -140,7 +140,8 @@ static double time_batch(struct bench *bench, bool decode)
 	struct decision decisions[COST_BATCH];
 	struct flow flows[COST_BATCH];
 	const uint64_t now = bench_now(bench);
-	uint64_t begin, end, tuples[COST_BATCH];
+	struct decide_prepared prepared[COST_BATCH];
+	uint64_t begin, end;
 
 	for (unsigned i = 0; i < COST_BATCH; i++) {
 		cost_world_packet(&bench->world, &bench->packets[i]);
@@ -152,9 +153,9 @@ static double time_batch(struct bench *bench, bool decode)
 			abort(); /* a packet of our own */
 	}
 	for (unsigned i = 0; i < COST_BATCH; i++)
-		tuples[i] = decide_prepare(&bench->decider, &flows[i]);
+		decide_prepare(&bench->decider, &flows[i], &bench->packets[i].meta, &prepared[i]);
 	for (unsigned i = 0; i < COST_BATCH; i++)
-		decisions[i] = decide_prepared(&bench->decider, &flows[i], &bench->packets[i].meta, now, tuples[i]);
+		decisions[i] = decide_prepared(&bench->decider, &flows[i], &bench->packets[i].meta, now, &prepared[i]);
 	end = nanoseconds();
 	for (unsigned i = 0; i < COST_BATCH; i++)
 		follow(bench, &decisions[i]);

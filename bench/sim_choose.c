@@ -91,7 +91,7 @@ static void weigh_by_capacity(struct sim *sim)
 		sim->shares[i] /= divisor ? divisor : 1;
 		sim->sum_of_shares += sim->shares[i];
 		if (sim->contender == SIM_WRR || sim->contender == SIM_HASH)
-			atomic_store_explicit(&sim->runtime.weight[i], (uint32_t)sim->shares[i], memory_order_relaxed);
+			link_runtime_set_weight(&sim->runtime, (unsigned)i, (uint32_t)sim->shares[i]);
 	}
 }
 

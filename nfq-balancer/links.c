@@ -101,7 +101,7 @@ void links_started(struct links *links)
 
 void links_set_weight(struct links *links, unsigned link, uint32_t weight)
 {
-	atomic_store_explicit(&links->runtime->weight[link], weight, memory_order_relaxed);
+	link_runtime_set_weight(links->runtime, link, weight);
 	links->generation++;
 }
 

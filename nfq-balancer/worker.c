@@ -193,21 +193,26 @@ static const struct conntrack_mark_attr *verdict_attr(const struct worker *worke
 	return decision->action == DECISION_LINK ? &snapshot->link_attr[decision->link] : &snapshot->main_attr;
 }
 
-static void decide_packet(struct worker *worker, const struct snapshot *snapshot, const struct queue_packet *packet,
-			  const struct flow *flow, uint64_t tuple, uint64_t now_ns)
+static struct flow_meta packet_meta(const struct snapshot *snapshot, const struct queue_packet *packet)
 {
-	struct flow_meta meta = {
+	return (struct flow_meta){
 		.mark = packet->mark,
 		.iface = snapshot_iface_slot(snapshot, packet->ifindex),
 		.from_router = packet->local,
 	};
-	struct decision decision = decide_prepared(&worker->decider, flow, &meta, now_ns / 1000000, tuple);
+}
+
+static void decide_packet(struct worker *worker, const struct snapshot *snapshot, const struct queue_packet *packet,
+			  const struct flow *flow, const struct flow_meta *meta, const struct decide_prepared *prepared,
+			  uint64_t now_ns)
+{
+	struct decision decision = decide_prepared(&worker->decider, flow, meta, now_ns / 1000000, prepared);
 
 	queue_accept(worker->queue, packet->id, decision.packet_mark != packet->mark, decision.packet_mark,
 		     verdict_attr(worker, snapshot, &decision));
 	count_decision(&worker->counters, &decision, worker->final_rule);
 	tell_decision(worker, &decision);
-	record_decision(worker, now_ns, flow, &meta, &decision);
+	record_decision(worker, now_ns, flow, meta, &decision);
 }
 
 /* The packet still carries the waiting mark: the fallback takes it */
@@ -241,15 +246,19 @@ static void decide_batch(struct worker *worker, const struct queue_packet *packe
 	const uint64_t now_ns = monotonic_ns();
 	enum decode_result decoded[QUEUE_BATCH];
 	struct flow flows[QUEUE_BATCH];
-	uint64_t tuples[QUEUE_BATCH];
+	struct flow_meta metas[QUEUE_BATCH];
+	struct decide_prepared prepared[QUEUE_BATCH];
 
 	for (int i = 0; i < n; i++) {
 		decoded[i] = decode_packet(packets[i].bytes, packets[i].len, &flows[i]);
-		tuples[i] = decoded[i] == DECODE_OK ? decide_prepare(&worker->decider, &flows[i]) : 0;
+		if (decoded[i] != DECODE_OK)
+			continue;
+		metas[i] = packet_meta(snapshot, &packets[i]);
+		decide_prepare(&worker->decider, &flows[i], &metas[i], &prepared[i]);
 	}
 	for (int i = 0; i < n; i++) {
 		if (decoded[i] == DECODE_OK)
-			decide_packet(worker, snapshot, &packets[i], &flows[i], tuples[i], now_ns);
+			decide_packet(worker, snapshot, &packets[i], &flows[i], &metas[i], &prepared[i], now_ns);
 		else
 			leave_packet(worker, &packets[i], decoded[i]);
 	}

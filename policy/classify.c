@@ -48,6 +48,7 @@ struct classifier {
 	unsigned n_words; /* of a bitmap */
 	unsigned n_spans; /* of 64 words each */
 	unsigned n_fields; /* that rules state conditions on */
+	unsigned n_tables; /* of these, those that are looked up in a table: the first ones */
 	struct field fields[FIELDS];
 	unsigned n_shapes;
 	struct shape *shapes; /* by first rule */
@@ -149,6 +150,7 @@ static bool compile_fields(struct classifier *classifier, const struct census *c
 		if (!used)
 			continue;
 		classifier->n_fields++;
+		classifier->n_tables += kind < FIELD_SOURCE;
 		if (!field_compile(&classifier->fields[index], (enum field_kind)kind, classifier->rules,
 				   classifier->n_rules, position, classifier->n_words))
 			return false;
@@ -259,7 +261,7 @@ void classifier_free(struct classifier *classifier)
 struct lookup {
 	const struct classifier *classifier;
 	const struct flow_meta *meta;
-	const struct span *spans[FIELDS]; /* of the flow's class in each field */
+	const struct policy_classes *classes;
 	unsigned best; /* first rule that matches, so far */
 };
 
@@ -272,6 +274,13 @@ bool classifier_marks_hold(const struct rule_config *rule, const struct flow_met
 	return !rule->n_marks;
 }
 
+static const struct span *class_span(const struct lookup *lookup, unsigned field, unsigned span)
+{
+	const struct classifier *classifier = lookup->classifier;
+
+	return &classifier->fields[field].spans[(size_t)lookup->classes->class[field] * classifier -> n_spans + span];
+}
+
 /* Finds the first rule in one word of the shape, and returns whether to look no further */
 static bool word_first(struct lookup *lookup, const struct shape *shape, unsigned word)
 {
@@ -281,7 +290,7 @@ static bool word_first(struct lookup *lookup, const struct shape *shape, unsigne
 	for (unsigned i = 0; i < shape->n_fields; i++) {
 		const unsigned field = shape->fields[i];
 
-		positions &= span_word(&classifier->fields[field], &lookup->spans[field][word / 64], word % 64);
+		positions &= span_word(&classifier->fields[field], class_span(lookup, field, word / 64), word % 64);
 	}
 	for (; positions; positions &= positions - 1) {
 		const unsigned rule = classifier->rule_at[word * 64 + (unsigned)__builtin_ctzll(positions)];
@@ -302,7 +311,7 @@ static void shape_first(struct lookup *lookup, const struct shape *shape)
 		uint64_t words = shape_words(shape, span);
 
 		for (unsigned i = 0; i < shape->n_fields; i++)
-			words &= lookup->spans[shape->fields[i]][span].present;
+			words &= class_span(lookup, shape->fields[i], span)->present;
 		for (; words; words &= words - 1) {
 			if (word_first(lookup, shape, span * 64 + (unsigned)__builtin_ctzll(words)))
 				return;
@@ -315,29 +324,64 @@ static void shapes_first(struct lookup *lookup, unsigned base, uint64_t summary)
 {
 	for (; summary; summary &= summary - 1) {
 		const unsigned i = base + (unsigned)__builtin_ctzll(summary);
+		const struct shape *shape;
 
-		if (i >= lookup->classifier->n_shapes || lookup->classifier->shapes[i].first_rule >= lookup->best)
+		if (i >= lookup->classifier->n_shapes)
 			break;
-		shape_first(lookup, &lookup->classifier->shapes[i]);
+		shape = &lookup->classifier->shapes[i];
+		if (shape->first_rule >= lookup->best)
+			break;
+		if (shape->end - shape->begin == 1)
+			word_first(lookup, shape, shape->begin); /* the summary has said that it is not empty */
+		else
+			shape_first(lookup, shape);
 	}
 }
 
-unsigned classifier_first(const struct classifier *classifier, const struct flow *flow, const struct flow_meta *meta)
+void classifier_classes(const struct classifier *classifier, const struct flow *flow, const struct flow_meta *meta,
+			struct policy_classes *out)
 {
+	const unsigned value[FIELD_SOURCE] = {
+		[FIELD_PROTOCOL] = flow->protocol,
+		[FIELD_DPORT] = flow->ports ? flow->dport : NO_PORT,
+		[FIELD_SPORT] = flow->ports ? flow->sport : NO_PORT,
+		[FIELD_IFACE] = meta->iface,
+		[FIELD_DSCP] = flow->dscp,
+		[FIELD_ORIGIN] = meta->from_router,
+	};
+	const unsigned n_tables = classifier->n_tables, n = classifier->n_fields;
 	uint64_t shapes = ~UINT64_C(0);
-	struct lookup lookup;
+	unsigned i;
 
-	lookup.classifier = classifier;
-	lookup.meta = meta;
-	lookup.best = classifier->n_rules;
-	for (unsigned i = 0; i < classifier->n_fields; i++) {
+	static_assert(FIELDS == POLICY_FIELDS, "each has a class");
+	for (i = 0; i < n_tables; i++) {
 		const struct field *field = &classifier->fields[i];
-		const size_t class = field_class(field, flow, meta);
 
-		lookup.spans[i] = &field->spans[class * classifier->n_spans];
-		shapes &= field->shapes[class];
+		out->class[i] = table_class(field, value[field->kind]);
+		shapes &= field->shapes[out->class[i]];
 	}
+	for (; i < n; i++) {
+		const struct field *field = &classifier->fields[i];
+		const struct flow_addr *addr = field->kind == FIELD_SOURCE ? &flow->src : &flow->dst;
+
+		out->class[i] =
+			flow->family == 4 ? addr4_class(&field->steps[0], addr) : addr6_class(&field->steps[1], addr);
+		shapes &= field->shapes[out->class[i]];
+	}
+	out->shapes = shapes;
+}
+
+unsigned classifier_first(const struct classifier *classifier, const struct policy_classes *classes,
+			  const struct flow_meta *meta)
+{
+	struct lookup lookup = {
+		.classifier = classifier,
+		.meta = meta,
+		.classes = classes,
+		.best = classifier->n_rules,
+	};
+
 	for (unsigned i = 0; i < classifier->n_shapes; i += 64)
-		shapes_first(&lookup, i, shapes);
+		shapes_first(&lookup, i, classes->shapes);
 	return lookup.best;
 }

@@ -7,8 +7,7 @@
 #ifndef POLICY_CLASSIFY_H
 #define POLICY_CLASSIFY_H
 
-#include "policy/config.h"
-#include "policy/flow.h"
+#include "policy/policy.h"
 
 struct classifier;
 
@@ -16,8 +15,11 @@ struct classifier;
 struct classifier *classifier_new(const struct rule_config *rules, size_t n);
 void classifier_free(struct classifier *classifier);
 
-/* Index of the first rule that matches, or the number of rules */
-unsigned classifier_first(const struct classifier *classifier, const struct flow *flow, const struct flow_meta *meta);
+/* Index of the first rule that matches, or the number of rules; in two steps */
+void classifier_classes(const struct classifier *classifier, const struct flow *flow, const struct flow_meta *meta,
+			struct policy_classes *out);
+unsigned classifier_first(const struct classifier *classifier, const struct policy_classes *classes,
+			  const struct flow_meta *meta);
 
 /* Any of the rule's marks; true when it states none */
 bool classifier_marks_hold(const struct rule_config *rule, const struct flow_meta *meta);

@@ -8,11 +8,7 @@
  */
 #include "policy/classify_private.h"
 
-#include <endian.h>
 #include <stdlib.h>
-#include <string.h>
-
-#define NO_PORT 65536 /* as a port: the flow has none */
 
 /* Values a field can take, for those that are looked up in a table; 0: addresses */
 static const size_t table_size[FIELDS] = {
@@ -20,89 +16,9 @@ static const size_t table_size[FIELDS] = {
 	[FIELD_IFACE] = 65536,	[FIELD_DSCP] = 256,	     [FIELD_ORIGIN] = 2,
 };
 
-/* Without a branch: nobody could predict it */
-static bool key_less(struct key a, struct key b)
-{
-	return (a.high < b.high) | ((a.high == b.high) & (a.low < b.low));
-}
-
 static bool key_equal(struct key a, struct key b)
 {
 	return a.high == b.high && a.low == b.low;
-}
-
-static struct key addr_key(const struct flow_addr *addr, unsigned family)
-{
-	uint64_t words[2];
-
-	memcpy(words, addr->b, sizeof(words));
-	if (family == 4)
-		return (struct key){ .low = be64toh(words[1]) & UINT32_MAX };
-	return (struct key){ .high = be64toh(words[0]), .low = be64toh(words[1]) };
-}
-
-/* What tells steps apart well: the high half of an IPv6 address, all of an IPv4 one */
-static uint64_t key_prefix(struct key key, unsigned family)
-{
-	return family == 6 ? key.high : key.low;
-}
-
-/* ---- look-up ---- */
-
-static uint32_t steps_class(const struct steps *steps, struct key key, unsigned family)
-{
-	const uint64_t prefix = key_prefix(key, family);
-	uint64_t bucket;
-	size_t low;
-
-	if (!steps->bucket || prefix < steps->base)
-		return steps->step[0].class;
-	bucket = (prefix - steps->base) >> steps->shift;
-	if (bucket >= steps->n_buckets)
-		bucket = steps->n_buckets - 1;
-	low = steps->bucket[bucket];
-	for (size_t n = steps->bucket[bucket + 1] - low + 1; n > 1;) {
-		const size_t half = n / 2;
-
-		low = key_less(key, steps->step[low + half].first) ? low : low + half;
-		n -= half;
-	}
-	return steps->step[low].class;
-}
-
-static uint32_t table_class(const struct field *field, unsigned value)
-{
-	return field->page[field->page_of[value >> PAGE_BITS]][value % PAGE_VALUES];
-}
-
-static uint32_t addr_class(const struct field *field, const struct flow_addr *addr, unsigned family)
-{
-	return steps_class(&field->steps[family == 6], addr_key(addr, family), family);
-}
-
-uint32_t field_class(const struct field *field, const struct flow *flow, const struct flow_meta *meta)
-{
-	switch (field->kind) {
-	case FIELD_PROTOCOL:
-		return table_class(field, flow->protocol);
-	case FIELD_DPORT:
-		return table_class(field, flow->ports ? flow->dport : NO_PORT);
-	case FIELD_SPORT:
-		return table_class(field, flow->ports ? flow->sport : NO_PORT);
-	case FIELD_SOURCE:
-		return addr_class(field, &flow->src, flow->family);
-	case FIELD_DESTINATION:
-		return addr_class(field, &flow->dst, flow->family);
-	case FIELD_IFACE:
-		return table_class(field, meta->iface);
-	case FIELD_DSCP:
-		return table_class(field, flow->dscp);
-	case FIELD_ORIGIN:
-		return table_class(field, meta->from_router);
-	case FIELDS:
-		break;
-	}
-	return 0;
 }
 
 /* ---- edges: where conditions begin and end ---- */
@@ -428,21 +344,11 @@ static bool compile_table(struct field *field)
 
 #define MAX_BUCKETS 16384
 
-/* Where the look-up of an address begins */
-static bool compile_buckets(struct steps *steps, unsigned family)
+static bool fill_buckets(struct steps *steps, unsigned family)
 {
-	uint64_t space, bucket = 0;
-	size_t wanted = 4, at = 0;
+	uint64_t bucket = 0;
+	size_t at = 0;
 
-	if (steps->n < 2)
-		return true;
-	while (wanted < 2 * steps->n && wanted < MAX_BUCKETS)
-		wanted *= 2;
-	steps->base = key_prefix(steps->step[1].first, family);
-	space = key_prefix(steps->step[steps->n - 1].first, family) - steps->base;
-	while (space >> steps->shift >= wanted)
-		steps->shift++;
-	steps->n_buckets = (space >> steps->shift) + 1;
 	steps->bucket = calloc(steps->n_buckets + 1, sizeof(*steps->bucket));
 	if (!steps->bucket)
 		return false;
@@ -458,11 +364,86 @@ static bool compile_buckets(struct steps *steps, unsigned family)
 	return true;
 }
 
+/* Where the look-up of an address begins */
+static bool compile_buckets(struct steps *steps, unsigned family)
+{
+	uint64_t space;
+	size_t wanted = 4;
+
+	if (steps->n < 2) {
+		steps->n_buckets = 1;
+		return fill_buckets(steps, family);
+	}
+	while (wanted < 2 * steps->n && wanted < MAX_BUCKETS)
+		wanted *= 2;
+	steps->base = key_prefix(steps->step[1].first, family);
+	space = key_prefix(steps->step[steps->n - 1].first, family) - steps->base;
+	while (space >> steps->shift >= wanted)
+		steps->shift++;
+	steps->n_buckets = (space >> steps->shift) + 1;
+	return fill_buckets(steps, family);
+}
+
+/* Steps in the largest bucket, apart from the one where each begins */
+static size_t widest_bucket(const struct steps *steps)
+{
+	size_t widest = 0;
+
+	for (uint64_t i = 0; i < steps->n_buckets; i++) {
+		const size_t width = steps->bucket[i + 1] - steps->bucket[i];
+
+		widest = width > widest ? width : widest;
+	}
+	return widest;
+}
+
+/* What searches look at, for IPv6: the steps themselves, and more behind them */
+static bool compile_search6(struct steps *steps)
+{
+	const size_t widest = widest_bucket(steps);
+	const struct step last = { .first = { UINT64_MAX, UINT64_MAX }, .class = steps->step[steps->n - 1].class };
+	struct step *step;
+
+	while (widest >> steps->rounds)
+		steps->rounds++;
+	step = realloc(steps->step, (steps->n + ((size_t)1 << steps->rounds)) * sizeof(*step));
+	if (!step)
+		return false;
+	steps->step = step;
+	for (size_t i = 0; i < (size_t)1 << steps->rounds; i++)
+		step[steps->n + i] = last;
+	return true;
+}
+
+static bool compile_search4(struct steps *steps)
+{
+	const size_t widest = widest_bucket(steps);
+	/* a network at the end of the address space ends behind it: no address is of that step */
+	const size_t n = steps->n - (steps->step[steps->n - 1].first.low > UINT32_MAX);
+	size_t room;
+
+	while (widest > (size_t)SCAN4 << steps->rounds)
+		steps->rounds++;
+	room = steps->n + ((size_t)SCAN4 << steps->rounds);
+	steps->first4 = calloc(room, sizeof(*steps->first4));
+	steps->class4 = calloc(room, sizeof(*steps->class4));
+	if (!steps->first4 || !steps->class4)
+		return false;
+	for (size_t i = 0; i < room; i++) {
+		const struct step *step = &steps->step[i < n ? i : n - 1];
+
+		steps->first4[i] = i < n ? (uint32_t)step->first.low : UINT32_MAX;
+		steps->class4[i] = step->class;
+	}
+	return true;
+}
+
 static bool compile_lookup(struct field *field)
 {
 	if (table_size[field->kind])
 		return compile_table(field);
-	return compile_buckets(&field->steps[0], 4) && compile_buckets(&field->steps[1], 6);
+	return compile_buckets(&field->steps[0], 4) && compile_search4(&field->steps[0]) &&
+	       compile_buckets(&field->steps[1], 6) && compile_search6(&field->steps[1]);
 }
 
 bool field_compile(struct field *field, enum field_kind kind, const struct rule_config *rules, size_t n_rules,
@@ -492,6 +473,8 @@ void field_free(struct field *field)
 	for (unsigned i = 0; i < 2; i++) {
 		free(field->steps[i].step);
 		free(field->steps[i].bucket);
+		free(field->steps[i].first4);
+		free(field->steps[i].class4);
 	}
 	free(field->page_of);
 	free(field->page);

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "policy/policy_private.h"
+
 /* The hash scheduler must say the same after a restart, so its key is fixed. Who aims
  * at a value only chooses a link for himself; tables use the random key. */
 static const uint64_t scheduler_key[2] = { 0x6e66712d62616c61, 0x6e6365722e686173 };
@@ -18,9 +20,11 @@ static const uint64_t scheduler_key[2] = { 0x6e66712d62616c61, 0x6e6365722e68617
 /* One decision in the making */
 struct question {
 	const struct decider *decider;
+	const struct policy *policy;
 	const struct config *config;
 	const struct flow *flow;
 	const struct flow_meta *meta;
+	const struct policy_classes *classes;
 	uint64_t now;
 	int64_t *scores; /* NULL: decide and account; else only look, and fill these */
 	uint64_t *sticky_age; /* with scores */
@@ -33,62 +37,55 @@ static uint32_t with_bits(const struct question *q, uint32_t bits)
 	return (q->meta->mark & ~q->config->mask) | bits;
 }
 
-static struct decision answer_link(const struct question *q, unsigned rule, int group, unsigned link,
-				   enum decision_reason reason)
+static void answer_link(const struct question *q, struct decision *out, unsigned rule, int group, unsigned link,
+			enum decision_reason reason)
 {
-	const uint32_t mask = q->config->mask;
-	const uint32_t bits = config_mark_link(mask, q->config->links[link].id);
+	const uint32_t bits = q->policy->link_mark[link];
 
-	return (struct decision){
-		.action = DECISION_LINK,
-		.reason = reason,
-		.rule = (uint16_t)rule,
-		.group = (int16_t)group,
-		.link = (int16_t)link,
-		.packet_mark = with_bits(q, bits),
-		.ct_mark = config_mark_settled(mask) | bits,
-	};
+	out->action = DECISION_LINK;
+	out->reason = reason;
+	out->rule = (uint16_t)rule;
+	out->group = (int16_t)group;
+	out->link = (int16_t)link;
+	out->packet_mark = with_bits(q, bits);
+	out->ct_mark = config_mark_settled(q->config->mask) | bits;
 }
 
-static struct decision answer_bypass(const struct question *q, unsigned rule, enum decision_reason reason)
+static void answer_bypass(const struct question *q, struct decision *out, unsigned rule, enum decision_reason reason)
 {
 	const uint32_t bits = config_mark_main(q->config->mask);
 
-	return (struct decision){
-		.action = DECISION_BYPASS,
-		.reason = reason,
-		.rule = (uint16_t)rule,
-		.group = -1,
-		.link = -1,
-		.packet_mark = with_bits(q, bits),
-		.ct_mark = bits,
-	};
+	out->action = DECISION_BYPASS;
+	out->reason = reason;
+	out->rule = (uint16_t)rule;
+	out->group = -1;
+	out->link = -1;
+	out->packet_mark = with_bits(q, bits);
+	out->ct_mark = bits;
 }
 
 /* The packet alone is refused: the next one of this flow may find the link up again */
-static struct decision answer_reject(const struct question *q, unsigned rule)
+static void answer_reject(const struct question *q, struct decision *out, unsigned rule)
 {
-	return (struct decision){
-		.action = DECISION_REJECT,
-		.reason = REASON_LINK_DOWN,
-		.rule = (uint16_t)rule,
-		.group = -1,
-		.link = -1,
-		.packet_mark = with_bits(q, config_mark_reject(q->config->mask)),
-	};
+	out->action = DECISION_REJECT;
+	out->reason = REASON_LINK_DOWN;
+	out->rule = (uint16_t)rule;
+	out->group = -1;
+	out->link = -1;
+	out->packet_mark = with_bits(q, config_mark_reject(q->config->mask));
+	out->ct_mark = 0;
 }
 
 /* The mark stays as it came (waiting), so that the kernel's fallback takes the packet */
-static struct decision answer_none(const struct question *q, unsigned rule, int group)
+static void answer_none(const struct question *q, struct decision *out, unsigned rule, int group)
 {
-	return (struct decision){
-		.action = DECISION_NONE,
-		.reason = REASON_NO_LINK,
-		.rule = (uint16_t)rule,
-		.group = (int16_t)group,
-		.link = -1,
-		.packet_mark = q->meta->mark,
-	};
+	out->action = DECISION_NONE;
+	out->reason = REASON_NO_LINK;
+	out->rule = (uint16_t)rule;
+	out->group = (int16_t)group;
+	out->link = -1;
+	out->packet_mark = q->meta->mark;
+	out->ct_mark = 0;
 }
 
 /* ---- steps ---- */
@@ -96,8 +93,7 @@ static struct decision answer_none(const struct question *q, unsigned rule, int 
 /* Links that can carry this flow and take new flows now */
 static uint64_t usable_links(const struct question *q)
 {
-	return policy_candidates(q->decider->policy, q->flow) &
-	       link_runtime_usable(q->decider->runtime, q->flow->family);
+	return policy_candidates(q->policy, q->flow) & link_runtime_usable(q->decider->runtime, q->flow->family);
 }
 
 static unsigned schedule(const struct question *q, enum scheduler scheduler, const struct sched_input *input)
@@ -107,9 +103,9 @@ static unsigned schedule(const struct question *q, enum scheduler scheduler, con
 	return sched_pick(scheduler, q->decider->sched, input);
 }
 
-static struct decision decide_pinned(const struct question *q, unsigned rule)
+static void decide_pinned(const struct question *q, struct decision *out, unsigned rule)
 {
-	const struct rule_config *config = &q->config->rules[rule];
+	const struct verdict *verdict = &q->policy->verdicts[rule];
 	const struct sched_input others = {
 		.slot = SCHED_SLOT_ANY,
 		.candidates = usable_links(q),
@@ -117,13 +113,14 @@ static struct decision decide_pinned(const struct question *q, unsigned rule)
 		.load = q->decider->load,
 	};
 
-	if (others.candidates & UINT64_C(1) << config->target)
-		return answer_link(q, rule, -1, config->target, REASON_PINNED);
-	if (config->if_down == IF_DOWN_REJECT)
-		return answer_reject(q, rule);
-	if (!others.candidates)
-		return answer_none(q, rule, -1);
-	return answer_link(q, rule, -1, schedule(q, SCHED_WRR, &others), REASON_OTHER);
+	if (others.candidates & UINT64_C(1) << verdict->target)
+		answer_link(q, out, rule, -1, verdict->target, REASON_PINNED);
+	else if (verdict->if_down == IF_DOWN_REJECT)
+		answer_reject(q, out, rule);
+	else if (!others.candidates)
+		answer_none(q, out, rule, -1);
+	else
+		answer_link(q, out, rule, -1, schedule(q, SCHED_WRR, &others), REASON_OTHER);
 }
 
 static uint64_t sticky_key(const struct decider *decider, const struct group_config *group, const struct flow *flow)
@@ -173,43 +170,49 @@ static unsigned schedule_group(const struct question *q, const struct group_conf
 	return schedule(q, scheduler, &input);
 }
 
-static struct decision decide_group(const struct question *q, unsigned rule)
+static void decide_group(const struct question *q, struct decision *out, unsigned rule)
 {
-	const unsigned index = q->config->rules[rule].target;
+	const unsigned index = q->policy->verdicts[rule].target;
 	const struct group_config *group = &q->config->groups[index];
-	const uint64_t links = policy_best_tier(q->decider->policy, index, usable_links(q));
+	const uint64_t links = policy_best_tier(q->policy, index, usable_links(q));
 	uint64_t key = 0;
 	unsigned link;
 
-	if (!links)
-		return answer_none(q, rule, (int)index);
+	if (!links) {
+		answer_none(q, out, rule, (int)index);
+		return;
+	}
 	if (group->sticky != STICKY_NONE) {
 		int last;
 
 		key = sticky_key(q->decider, group, q->flow);
 		last = sticky_link(q, group, key, links);
-		if (last >= 0)
-			return answer_link(q, rule, (int)index, (unsigned)last, REASON_STICKY);
+		if (last >= 0) {
+			answer_link(q, out, rule, (int)index, (unsigned)last, REASON_STICKY);
+			return;
+		}
 	}
 	link = schedule_group(q, group, links);
 	if (group->sticky != STICKY_NONE && !q->scores)
 		sticky_put(q->decider->sticky, key, q->config->links[link].id, q->now);
-	return answer_link(q, rule, (int)index, link, REASON_SCHEDULED);
+	answer_link(q, out, rule, (int)index, link, REASON_SCHEDULED);
 }
 
-static struct decision decide_by_rule(const struct question *q)
+static void decide_by_rule(const struct question *q, struct decision *out)
 {
-	const unsigned rule = policy_match(q->decider->policy, q->flow, q->meta);
+	const unsigned rule = policy_match_classes(q->policy, q->classes, q->meta);
 
-	switch (q->config->rules[rule].action) {
+	switch ((enum rule_action)q->policy->verdicts[rule].action) {
 	case RULE_BYPASS:
-		return answer_bypass(q, rule, REASON_RULE);
+		answer_bypass(q, out, rule, REASON_RULE);
+		break;
 	case RULE_LINK:
-		return decide_pinned(q, rule);
+		decide_pinned(q, out, rule);
+		break;
 	case RULE_GROUP:
+		decide_group(q, out, rule);
 		break;
 	}
-	return decide_group(q, rule);
 }
 
 /* ---- repeats ----
@@ -247,7 +250,7 @@ static unsigned memo_rule(const struct question *q, uint32_t memo)
 
 	if ((uint8_t)(memo >> MEMO_POLICY_SHIFT) == memo_policy(q->config) && rule < q->config->n_rules)
 		return rule;
-	return policy_match(q->decider->policy, q->flow, q->meta);
+	return policy_match_classes(q->policy, q->classes, q->meta);
 }
 
 static int memo_group(const struct question *q, unsigned rule, unsigned link)
@@ -260,67 +263,67 @@ static int memo_group(const struct question *q, unsigned rule, unsigned link)
 }
 
 /* Was this tuple answered a moment ago, and does the answer still stand? */
-static bool decide_repeat(const struct question *q, uint64_t tuple, struct decision *decision)
+static bool decide_repeat(const struct question *q, struct decision *out, uint32_t memo)
 {
-	const uint32_t memo = recent_get(q->decider->recent, tuple, q->now);
 	const unsigned link = memo >> MEMO_LINK_SHIFT & MEMO_LINK_MASK;
 
-	if (!memo)
-		return false;
 	if (memo & MEMO_BYPASS) {
-		*decision = answer_bypass(q, memo_rule(q, memo), REASON_REPEAT);
+		answer_bypass(q, out, memo_rule(q, memo), REASON_REPEAT);
 		return true;
 	}
 	if (usable_links(q) & UINT64_C(1) << link) {
 		const unsigned rule = memo_rule(q, memo);
 
-		*decision = answer_link(q, rule, memo_group(q, rule, link), link, REASON_REPEAT);
+		answer_link(q, out, rule, memo_group(q, rule, link), link, REASON_REPEAT);
 		return true;
 	}
 	return false;
 }
 
-static void remember(const struct question *q, uint64_t tuple, const struct decision *decision)
-{
-	const uint32_t memo = memo_make(q->config, decision);
-
-	if (memo)
-		recent_put(q->decider->recent, tuple, memo, q->now);
-}
-
 /* ---- the interface ---- */
 
 static struct question ask(const struct decider *decider, const struct flow *flow, const struct flow_meta *meta,
-			   uint64_t now)
+			   const struct policy_classes *classes, uint64_t now)
 {
 	return (struct question){
 		.decider = decider,
-		.config = policy_config(decider->policy),
+		.policy = decider->policy,
+		.config = decider->policy->config,
 		.flow = flow,
 		.meta = meta,
+		.classes = classes,
 		.now = now,
 	};
 }
 
-uint64_t decide_prepare(const struct decider *decider, const struct flow *flow)
+void decide_prepare(const struct decider *decider, const struct flow *flow, const struct flow_meta *meta,
+		    struct decide_prepared *out)
 {
-	const uint64_t tuple = flow_hash_tuple(flow, decider->key);
-
-	recent_prefetch(decider->recent, tuple);
-	return tuple;
+	out->policy = decider->policy;
+	out->tuple = flow_hash_tuple(flow, decider->key);
+	recent_prefetch(decider->recent, out->tuple);
+	policy_classify(decider->policy, flow, meta, &out->classes);
 }
 
 struct decision decide_prepared(struct decider *decider, const struct flow *flow, const struct flow_meta *meta,
-				uint64_t now, uint64_t tuple)
+				uint64_t now, const struct decide_prepared *prepared)
 {
-	const struct question q = ask(decider, flow, meta, now);
+	const struct question q = ask(decider, flow, meta, &prepared->classes, now);
+	const uint64_t tuple = prepared->tuple;
+	struct recent_entry *place;
+	const uint32_t known = recent_find(decider->recent, tuple, now, &place);
 	struct decision decision;
+	uint32_t memo;
 
-	if (decide_repeat(&q, tuple, &decision))
+	assert(prepared->policy == decider->policy);
+	decision.tuple = 0;
+	if (known && decide_repeat(&q, &decision, known))
 		return decision;
-	decision = decide_by_rule(&q);
+	decide_by_rule(&q, &decision);
 	decision.tuple = tuple;
-	remember(&q, tuple, &decision);
+	memo = memo_make(q.config, &decision);
+	if (memo)
+		recent_set(place, tuple, memo, now);
 	/* counted at once, so that the next decision of this burst sees it */
 	if (decision.action == DECISION_LINK && decider->load)
 		load_add(&decider->load->steered[decider->worker], (unsigned)decision.link, 1);
@@ -329,19 +332,27 @@ struct decision decide_prepared(struct decider *decider, const struct flow *flow
 
 struct decision decide(struct decider *decider, const struct flow *flow, const struct flow_meta *meta, uint64_t now)
 {
-	return decide_prepared(decider, flow, meta, now, decide_prepare(decider, flow));
+	struct decide_prepared prepared;
+
+	decide_prepare(decider, flow, meta, &prepared);
+	return decide_prepared(decider, flow, meta, now, &prepared);
 }
 
 struct decision decide_peek(const struct decider *decider, const struct flow *flow, const struct flow_meta *meta,
 			    uint64_t now, int64_t scores[CONFIG_MAX_LINKS], uint64_t *sticky_age)
 {
-	struct question q = ask(decider, flow, meta, now);
+	struct policy_classes classes;
+	struct question q = ask(decider, flow, meta, &classes, now);
+	struct decision decision;
 
+	policy_classify(decider->policy, flow, meta, &classes);
+	decision.tuple = 0;
 	memset(scores, 0, CONFIG_MAX_LINKS * sizeof(*scores));
 	*sticky_age = 0;
 	q.scores = scores;
 	q.sticky_age = sticky_age;
-	return decide_by_rule(&q);
+	decide_by_rule(&q, &decision);
+	return decision;
 }
 
 void decide_learn(struct decider *decider, const struct flow *flow, const struct flow_meta *meta, unsigned link_id,

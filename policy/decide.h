@@ -62,11 +62,18 @@ struct decision {
 struct decision decide(struct decider *decider, const struct flow *flow, const struct flow_meta *meta, uint64_t now);
 
 /* The same in two steps, for who has several flows at hand: decide_prepare() for all of them,
- * then decide_prepared() for each, in order, with what the first returned. Memory that decisions
- * wait for is then fetched while others are made. */
-uint64_t decide_prepare(const struct decider *decider, const struct flow *flow);
+ * then decide_prepared() for each, in order, with what the first said, and the same policy. Memory that
+ * decisions wait for is then fetched while others are made. */
+struct decide_prepared {
+	const struct policy *policy;
+	uint64_t tuple;
+	struct policy_classes classes;
+};
+
+void decide_prepare(const struct decider *decider, const struct flow *flow, const struct flow_meta *meta,
+		    struct decide_prepared *out);
 struct decision decide_prepared(struct decider *decider, const struct flow *flow, const struct flow_meta *meta,
-				uint64_t now, uint64_t tuple);
+				uint64_t now, const struct decide_prepared *prepared);
 
 /* What decide() would say of a flow that is not in flight; nothing is accounted.
  * `scores` as of sched_peek(). `sticky_age` in ms, set when the reason is REASON_STICKY. */

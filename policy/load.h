@@ -23,7 +23,8 @@ struct load_counts {
 
 struct load {
 	struct load_counts steered[CONFIG_MAX_QUEUES]; /* by worker: flows it gave to the link */
-	struct load_counts other; /* control thread: flows that started without a worker (fallback, inbound, before the start) */
+	struct load_counts
+		other; /* control thread: flows that started without a worker (fallback, inbound, before the start) */
 	struct load_counts stopped; /* control thread: flows that stopped sending, or never left */
 	unsigned workers; /* how many of `steered` are in use; fixed before the first decision */
 	/* control thread: departures that have happened but are not reported yet, estimated
@@ -39,15 +40,22 @@ static inline void load_add(struct load_counts *counts, unsigned link, uint32_t 
 	atomic_store_explicit(&counts->flows[link], now + n, memory_order_relaxed);
 }
 
-/* Flows that are sending through the link; never negative (a stop may be seen before its start) */
-static inline uint32_t load_sending(const struct load *load, unsigned link)
+/* Flows that are sending through the link; never negative (a stop may be seen before its start).
+ * For loops: `workers` is the load's, which the compiler need not look up each time. */
+static inline uint32_t load_sending_of(const struct load *load, unsigned workers, unsigned link)
 {
 	uint32_t sum = atomic_load_explicit(&load->other.flows[link], memory_order_relaxed);
 
-	for (unsigned i = 0; i < load->workers; i++)
+	sum += atomic_load_explicit(&load->steered[0].flows[link], memory_order_relaxed);
+	for (unsigned i = 1; i < workers; i++)
 		sum += atomic_load_explicit(&load->steered[i].flows[link], memory_order_relaxed);
 	sum -= atomic_load_explicit(&load->stopped.flows[link], memory_order_relaxed);
 	return (int32_t)sum < 0 ? 0 : sum;
+}
+
+static inline uint32_t load_sending(const struct load *load, unsigned link)
+{
+	return load_sending_of(load, load->workers, link);
 }
 
 #endif

@@ -128,9 +128,24 @@ const char *policy_mismatch(const struct policy *policy, unsigned index, const s
 	return NULL;
 }
 
+void policy_classify(const struct policy *policy, const struct flow *flow, const struct flow_meta *meta,
+		     struct policy_classes *out)
+{
+	classifier_classes(policy->classifier, flow, meta, out);
+}
+
 unsigned policy_match(const struct policy *policy, const struct flow *flow, const struct flow_meta *meta)
 {
-	const unsigned index = classifier_first(policy->classifier, flow, meta);
+	struct policy_classes classes;
+
+	policy_classify(policy, flow, meta, &classes);
+	return policy_match_classes(policy, &classes, meta);
+}
+
+unsigned policy_match_classes(const struct policy *policy, const struct policy_classes *classes,
+			      const struct flow_meta *meta)
+{
+	const unsigned index = classifier_first(policy->classifier, classes, meta);
 
 	assert(index < policy->config->n_rules); /* the last rule matches all */
 	return index;

@@ -40,6 +40,7 @@ static void compile_links(struct policy *policy)
 		const struct link_config *link = &policy->config->links[i];
 		const uint64_t bit = UINT64_C(1) << i;
 
+		policy->link_mark[i] = config_mark_link(policy->config->mask, link->id);
 		if (link->gateway.kind != GATEWAY_OFF)
 			policy->carries4 |= bit;
 		if (link->gateway6.kind == GATEWAY_OFF)
@@ -49,6 +50,23 @@ static void compile_links(struct policy *policy)
 		else
 			policy->carries6 |= bit;
 	}
+}
+
+static bool compile_verdicts(struct policy *policy)
+{
+	const struct config *config = policy->config;
+
+	policy->verdicts = calloc(config->n_rules, sizeof(*policy->verdicts));
+	if (!policy->verdicts)
+		return false;
+	for (size_t i = 0; i < config->n_rules; i++) {
+		policy->verdicts[i] = (struct verdict){
+			.action = (uint8_t)config->rules[i].action,
+			.if_down = (uint8_t)config->rules[i].if_down,
+			.target = (uint16_t)config->rules[i].target,
+		};
+	}
+	return true;
 }
 
 struct policy *policy_compile(struct config *config)
@@ -62,7 +80,7 @@ struct policy *policy_compile(struct config *config)
 	policy->config = config;
 	compile_links(policy);
 	policy->classifier = classifier_new(config->rules, config->n_rules);
-	if (!policy->classifier || !compile_groups(policy)) {
+	if (!policy->classifier || !compile_groups(policy) || !compile_verdicts(policy)) {
 		policy_free(policy);
 		return NULL;
 	}
@@ -76,6 +94,7 @@ void policy_free(struct policy *policy)
 	for (size_t i = 0; policy->tiers && i < policy->config->n_groups; i++)
 		free(policy->tiers[i].links);
 	free(policy->tiers);
+	free(policy->verdicts);
 	classifier_free(policy->classifier);
 	config_free(policy->config);
 	free(policy);

@@ -11,6 +11,8 @@
 #include "policy/config.h"
 #include "policy/flow.h"
 
+#define POLICY_FIELDS 8 /* of a flow that rules have conditions on, but for marks */
+
 struct policy; /* private: policy/policy_private.h */
 
 /* Takes ownership of `config` (also freed when compiling fails). NULL: out of memory. */
@@ -24,6 +26,18 @@ uint16_t policy_iface_slot(const struct policy *policy, const char *name);
 
 /* Index of the first rule that matches. Always one: the last matches all. */
 unsigned policy_match(const struct policy *policy, const struct flow *flow, const struct flow_meta *meta);
+
+/* The same in two steps: who has several flows at hand takes the first for all of them. It waits for
+ * memory, but for different flows at the same time, as nothing in it depends on what is found. */
+struct policy_classes {
+	uint64_t shapes; /* of rules that may match (policy/classify.c) */
+	uint32_t class[POLICY_FIELDS]; /* of each field of the flow */
+};
+
+void policy_classify(const struct policy *policy, const struct flow *flow, const struct flow_meta *meta,
+		     struct policy_classes *out);
+unsigned policy_match_classes(const struct policy *policy, const struct policy_classes *classes,
+			      const struct flow_meta *meta);
 
 /* The first condition of rule `index` that does not hold, for `explain`: "protocol",
  * "port", "source-port", "source", "destination", "interface", "dscp", "mark",

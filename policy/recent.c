@@ -5,12 +5,11 @@
 #include "policy/recent.h"
 
 #include <assert.h>
-#include <stdbool.h>
 #include <stdlib.h>
 
 #define WAYS 4
 
-struct entry {
+struct recent_entry {
 	uint64_t key;
 	uint32_t value; /* 0: free */
 	uint32_t
@@ -18,7 +17,7 @@ struct entry {
 };
 
 struct set {
-	_Alignas(64) struct entry entries[WAYS];
+	_Alignas(64) struct recent_entry entries[WAYS];
 };
 
 static_assert(sizeof(struct set) == 64, "a set is one cache line");
@@ -60,44 +59,53 @@ void recent_prefetch(const struct recent *recent, uint64_t key)
 	__builtin_prefetch(&recent->sets[key >> recent->index_shift], 1);
 }
 
-static uint32_t age(const struct entry *entry, uint64_t now)
+static uint32_t age(const struct recent_entry *entry, uint64_t now)
 {
 	return (uint32_t)now - entry->time;
 }
 
-uint32_t recent_get(const struct recent *recent, uint64_t key, uint64_t now)
+/* How well an answer goes here: in the place of its old one or a free one, else of the oldest; of
+ * those alike the first (a free one has no time, so free ones are alike) */
+static inline uint64_t fitness(const struct recent_entry *entry, uint64_t key, uint64_t now, unsigned i)
 {
-	const struct set *set = &recent->sets[key >> recent->index_shift];
+	const uint64_t is_free = !entry->value, same = (entry->key == key) & !is_free;
 
-	for (unsigned i = 0; i < WAYS; i++) {
-		const struct entry *entry = &set->entries[i];
-
-		if (entry->value && entry->key == key)
-			return age(entry, now) <= RECENT_LIFETIME_MS ? entry->value : 0;
-	}
-	return 0;
+	return same << 35 | is_free << 34 | (uint64_t)age(entry, now) << 2 | (WAYS - 1 - i);
 }
 
-/* How well a new answer goes here: in the place of its old one or a free one, else of the oldest */
-static uint64_t place_fitness(const struct entry *entry, uint64_t key, uint64_t now)
+uint32_t recent_find(struct recent *recent, uint64_t key, uint64_t now, struct recent_entry **place)
 {
-	const bool is_free = !entry->value, same = !is_free & (entry->key == key);
+	struct recent_entry *entries = recent->sets[key >> recent->index_shift].entries, *entry;
+	uint64_t most = 0;
 
-	return (uint64_t)same << 33 | (uint64_t)is_free << 32 | (is_free ? 0 : age(entry, now));
+	static_assert(WAYS == 4, "a place fits two bits");
+	for (unsigned i = 0; i < WAYS; i++) {
+		const uint64_t next = fitness(&entries[i], key, now, i);
+
+		/* no branch: which one is the oldest cannot be predicted */
+		most = next > most ? next : most;
+	}
+	entry = &entries[WAYS - 1 - most % WAYS];
+	*place = entry;
+	return most >> 35 && age(entry, now) <= RECENT_LIFETIME_MS ? entry->value : 0;
+}
+
+void recent_set(struct recent_entry *place, uint64_t key, uint32_t value, uint64_t now)
+{
+	*place = (struct recent_entry){ .key = key, .value = value, .time = (uint32_t)now };
+}
+
+uint32_t recent_get(struct recent *recent, uint64_t key, uint64_t now)
+{
+	struct recent_entry *place;
+
+	return recent_find(recent, key, now, &place);
 }
 
 void recent_put(struct recent *recent, uint64_t key, uint32_t value, uint64_t now)
 {
-	struct set *set = &recent->sets[key >> recent->index_shift];
-	uint64_t most = 0;
-	unsigned place = 0;
+	struct recent_entry *place;
 
-	for (unsigned i = 0; i < WAYS; i++) {
-		const uint64_t fitness = place_fitness(&set->entries[i], key, now);
-
-		/* no branch: which one is the oldest cannot be predicted */
-		place = fitness > most ? i : place;
-		most = fitness > most ? fitness : most;
-	}
-	set->entries[place] = (struct entry){ .key = key, .value = value, .time = (uint32_t)now };
+	recent_find(recent, key, now, &place);
+	recent_set(place, key, value, now);
 }

@@ -23,7 +23,13 @@ void recent_free(struct recent *recent);
 void recent_prefetch(const struct recent *recent, uint64_t key);
 
 /* The value stored for `key` at most RECENT_LIFETIME_MS ago, or 0. `now` in ms. */
-uint32_t recent_get(const struct recent *recent, uint64_t key, uint64_t now);
+uint32_t recent_get(struct recent *recent, uint64_t key, uint64_t now);
 void recent_put(struct recent *recent, uint64_t key, uint32_t value, uint64_t now);
+
+/* Both with one look at the set: recent_find() is recent_get(), and tells where recent_put() would
+ * put a value; recent_set() does so, if nothing was put in between */
+struct recent_entry;
+uint32_t recent_find(struct recent *recent, uint64_t key, uint64_t now, struct recent_entry **place);
+void recent_set(struct recent_entry *place, uint64_t key, uint32_t value, uint64_t now);
 
 #endif

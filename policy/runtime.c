@@ -12,8 +12,7 @@ void link_runtime_set_capacities(struct link_runtime *runtime, const struct conf
 		const struct link_config *link = &config->links[i];
 		const uint64_t units = (link->download ? link->download : link->upload) / CAPACITY_UNIT;
 
-		atomic_store_explicit(&runtime->capacity[i], units > UINT32_MAX ? UINT32_MAX : (uint32_t)units,
-				      memory_order_relaxed);
+		link_runtime_set_capacity(runtime, (unsigned)i, units > UINT32_MAX ? UINT32_MAX : (uint32_t)units);
 	}
 }
 
@@ -24,7 +23,7 @@ void link_runtime_init(struct link_runtime *runtime, const struct config *config
 	for (size_t i = 0; i < config->n_links; i++) {
 		usable |= UINT64_C(1) << i;
 		runtime->id[i] = config->links[i].id;
-		atomic_store_explicit(&runtime->weight[i], config->links[i].weight, memory_order_relaxed);
+		link_runtime_set_weight(runtime, (unsigned)i, config->links[i].weight);
 	}
 	for (size_t i = 0; i < config->n_groups; i++) {
 		const struct group_config *group = &config->groups[i];

@@ -5,6 +5,9 @@
  * One writer (the control thread), any number of readers (workers), relaxed
  * atomics: a decision may see a weight that is a microsecond old, never a torn one.
  * Indexed like config.links; the set of links does not change by reload.
+ *
+ * Workers keep what follows from these values (policy/sched_lineup.c) as long as `generation`
+ * stays, so values that are not read afresh at each decision change by the functions here alone.
  */
 #ifndef POLICY_RUNTIME_H
 #define POLICY_RUNTIME_H
@@ -16,6 +19,7 @@
 
 struct link_runtime {
 	_Alignas(64) _Atomic uint64_t usable[2]; /* IPv4, IPv6; bit i: links[i] takes new flows of that family */
+	_Atomic uint32_t generation; /* of weights, capacities and measured values: another one when any has changed */
 	uint32_t id[CONFIG_MAX_LINKS]; /* of links[i]; never changes: hashing must not depend on the order of links */
 	_Atomic uint32_t weight[CONFIG_MAX_LINKS];
 	_Atomic uint32_t capacity[CONFIG_MAX_LINKS]; /* 10 kbit/s, download before upload; 0: not stated */
@@ -40,6 +44,42 @@ static inline uint64_t link_runtime_usable(const struct link_runtime *runtime, i
 static inline void link_runtime_set_usable(struct link_runtime *runtime, int family, uint64_t links)
 {
 	atomic_store_explicit(&runtime->usable[family == 6], links, memory_order_relaxed);
+}
+
+static inline uint32_t link_runtime_generation(const struct link_runtime *runtime)
+{
+	return atomic_load_explicit(&runtime->generation, memory_order_acquire);
+}
+
+/* One writer. Who sees the new generation sees what was written before; who reads a value
+ * between the two writes looks once more for nothing. */
+static inline void link_runtime_changed(struct link_runtime *runtime)
+{
+	const uint32_t before = atomic_load_explicit(&runtime->generation, memory_order_relaxed);
+
+	atomic_store_explicit(&runtime->generation, before + 1, memory_order_release);
+}
+
+static inline void link_runtime_set_weight(struct link_runtime *runtime, unsigned link, uint32_t weight)
+{
+	atomic_store_explicit(&runtime->weight[link], weight, memory_order_relaxed);
+	link_runtime_changed(runtime);
+}
+
+static inline void link_runtime_set_capacity(struct link_runtime *runtime, unsigned link, uint32_t units)
+{
+	atomic_store_explicit(&runtime->capacity[link], units, memory_order_relaxed);
+	link_runtime_changed(runtime);
+}
+
+/* What was measured of a link: bits that arrive per second while `sending` flows were, and the round trip */
+static inline void link_runtime_set_measured(struct link_runtime *runtime, unsigned link, uint64_t bits_down,
+					     uint32_t sending, uint32_t rtt_us)
+{
+	atomic_store_explicit(&runtime->bits_down[link], bits_down, memory_order_relaxed);
+	atomic_store_explicit(&runtime->sending[link], sending, memory_order_relaxed);
+	atomic_store_explicit(&runtime->rtt_us[link], rtt_us, memory_order_relaxed);
+	link_runtime_changed(runtime);
 }
 
 static inline uint32_t link_runtime_weight(const struct link_runtime *runtime, unsigned link)

@@ -28,10 +28,16 @@
 #include "policy/load.h"
 #include "policy/runtime.h"
 
-/* What wrr remembers of one link in one group. One writer; `explain` looks at it from another thread */
+#define SCHED_SLOT_ANY CONFIG_MAX_GROUPS
+
+/* What wrr remembers of the links of one group, by link index. One writer; `explain` looks at
+ * credits and weights from another thread */
 struct sched_wrr {
-	_Atomic int64_t credit; /* gained less paid */
-	_Atomic uint32_t weight; /* at its last turn: a change shows */
+	_Atomic int64_t credit[CONFIG_MAX_LINKS]; /* gained less paid */
+	_Atomic uint32_t weight[CONFIG_MAX_LINKS]; /* at its last turn: a change shows */
+	/* the writer's alone: weights of these links are the runtime's, as of that generation */
+	uint64_t known;
+	uint32_t generation;
 };
 
 /* What latency remembers of one group; the same */
@@ -40,13 +46,32 @@ struct sched_latency {
 	_Atomic uint32_t turns;
 };
 
-struct sched_state {
-	/* by group slot and link index; the last row serves links without a group (if-down = other) */
-	struct sched_wrr wrr[CONFIG_MAX_GROUPS + 1][CONFIG_MAX_LINKS];
-	struct sched_latency latency[CONFIG_MAX_GROUPS + 1];
+/* What follows from runtime values for a set of candidates (sched_lineup.c). The owner's alone */
+struct sched_lineup {
+	uint64_t candidates; /* 0: not made yet */
+	uint32_t generation; /* of the runtime values */
+	unsigned n;
+	uint64_t sum; /* of weights */
+	bool plain; /* capacities are the same for any subset: none is an average one, or scaled */
+	uint8_t link[CONFIG_MAX_LINKS]; /* the candidates' indices, in order */
+	uint32_t weight[CONFIG_MAX_LINKS]; /* by link index */
+	/* by place in link[] */
+	uint32_t capacity[CONFIG_MAX_LINKS]; /* effective, scaled; not 0 */
+	uint32_t inverse[CONFIG_MAX_LINKS]; /* of the capacity, times a number that is the same for all; rounded */
 };
 
-#define SCHED_SLOT_ANY CONFIG_MAX_GROUPS
+/* Of one group: two, as IPv4 and IPv6 may have candidates of their own */
+struct sched_lineups {
+	struct sched_lineup lineup[2];
+	unsigned last; /* the one that was used last */
+};
+
+/* Of one worker, by group slot; the last row serves links without a group (if-down = other) */
+struct sched_state {
+	struct sched_wrr wrr[CONFIG_MAX_GROUPS + 1];
+	struct sched_latency latency[CONFIG_MAX_GROUPS + 1];
+	struct sched_lineups lineups[CONFIG_MAX_GROUPS + 1];
+};
 
 struct sched_input {
 	unsigned slot; /* group slot, or SCHED_SLOT_ANY */

@@ -19,10 +19,47 @@ extern const struct sched_ops sched_least_load_ops;
 extern const struct sched_ops sched_spillover_ops;
 extern const struct sched_ops sched_latency_ops;
 
+/* The line-up of the candidates, kept in `state`; or made anew */
+const struct sched_lineup *sched_lineup_get(struct sched_state *state, const struct sched_input *input);
+void sched_lineup_make(struct sched_lineup *lineup, const struct sched_input *input);
+/* Its capacities by link index; others are left as they are */
+void sched_lineup_capacities(const struct sched_lineup *lineup, uint32_t *capacity);
+
 /* One smooth round robin turn among `candidates` with these weights (by link index), for
  * schedulers that break ties by it; look() leaves the row as it is and fills `scores` */
 unsigned sched_wrr_take(struct sched_wrr *row, uint64_t candidates, const uint32_t *weights);
 unsigned sched_wrr_look(const struct sched_wrr *row, uint64_t candidates, const uint32_t *weights, int64_t *scores);
+
+static inline int64_t sched_wrr_credit(const struct sched_wrr *row, unsigned link)
+{
+	return atomic_load_explicit(&row->credit[link], memory_order_relaxed);
+}
+
+static inline uint32_t sched_wrr_weight(const struct sched_wrr *row, unsigned link)
+{
+	return atomic_load_explicit(&row->weight[link], memory_order_relaxed);
+}
+
+/* One writer: a plain add, published without a locked instruction. Returns the new credit. */
+static inline int64_t sched_wrr_add(struct sched_wrr *row, unsigned link, int64_t gain)
+{
+	const int64_t credit = sched_wrr_credit(row, link) + gain;
+
+	atomic_store_explicit(&row->credit[link], credit, memory_order_relaxed);
+	return credit;
+}
+
+/* A credit and a place in a line-up as one number: more credit is more, and of the same the first
+ * place. Credits are sums of less than 2^34 each, so there are bits to spare. */
+static inline int64_t sched_wrr_standing(int64_t credit, unsigned place)
+{
+	return credit * CONFIG_MAX_LINKS + (CONFIG_MAX_LINKS - 1) - place;
+}
+
+static inline unsigned sched_wrr_place(int64_t standing)
+{
+	return CONFIG_MAX_LINKS - 1 - (uint64_t)standing % CONFIG_MAX_LINKS;
+}
 
 /* Candidates whose traffic is below the group's share of their capacity (sched_spillover.c) */
 uint64_t sched_with_room(const struct sched_input *input);

@@ -19,27 +19,6 @@ static int64_t clamp(int64_t value, int64_t bound)
 	return value < -bound ? -bound : value;
 }
 
-static int64_t read_credit(const struct sched_wrr *row)
-{
-	return atomic_load_explicit(&row->credit, memory_order_relaxed);
-}
-
-static void write_credit(struct sched_wrr *row, int64_t credit)
-{
-	atomic_store_explicit(&row->credit, credit, memory_order_relaxed);
-}
-
-/* After a change of weight: no credit beyond what these weights could have made */
-static void cut_credits(struct sched_wrr *row, uint64_t candidates, const uint32_t *weights, int64_t bound)
-{
-	for (uint64_t links = candidates; links; links &= links - 1) {
-		const unsigned i = sched_lowest(links);
-
-		write_credit(&row[i], clamp(read_credit(&row[i]), bound));
-		atomic_store_explicit(&row[i].weight, weights[i], memory_order_relaxed);
-	}
-}
-
 struct wrr_turn {
 	int64_t sum; /* of the candidates' weights */
 	bool changed; /* some weight, since its last turn: credits have to be cut to the sum */
@@ -53,9 +32,22 @@ static struct wrr_turn turn_begin(const struct sched_wrr *row, uint64_t candidat
 		const unsigned i = sched_lowest(links);
 
 		turn.sum += weights[i];
-		turn.changed |= atomic_load_explicit(&row[i].weight, memory_order_relaxed) != weights[i];
+		turn.changed |= sched_wrr_weight(row, i) != weights[i];
 	}
 	return turn;
+}
+
+/* After a change of weight: no credit beyond what these weights could have made */
+static void cut_credits(struct sched_wrr *row, uint64_t candidates, const uint32_t *weights, int64_t bound)
+{
+	for (uint64_t links = candidates; links; links &= links - 1) {
+		const unsigned i = sched_lowest(links);
+
+		const int64_t credit = sched_wrr_credit(row, i);
+
+		sched_wrr_add(row, i, clamp(credit, bound) - credit);
+		atomic_store_explicit(&row->weight[i], weights[i], memory_order_relaxed);
+	}
 }
 
 unsigned sched_wrr_look(const struct sched_wrr *row, uint64_t candidates, const uint32_t *weights, int64_t *scores)
@@ -67,7 +59,7 @@ unsigned sched_wrr_look(const struct sched_wrr *row, uint64_t candidates, const 
 	for (uint64_t links = candidates; links; links &= links - 1) {
 		const unsigned i = sched_lowest(links);
 
-		scores[i] = clamp(read_credit(&row[i]), bound) + weights[i];
+		scores[i] = clamp(sched_wrr_credit(row, i), bound) + weights[i];
 		if (scores[i] > scores[best])
 			best = i;
 	}
@@ -83,46 +75,66 @@ unsigned sched_wrr_take(struct sched_wrr *row, uint64_t candidates, const uint32
 	if (!(candidates & (candidates - 1)))
 		return best;
 	turn = turn_begin(row, candidates, weights);
-	if (turn.changed)
+	if (turn.changed) {
 		cut_credits(row, candidates, weights, turn.sum);
+		row->known = 0;
+	}
 	for (uint64_t links = candidates; links; links &= links - 1) {
 		const unsigned i = sched_lowest(links);
+		const int64_t credit = sched_wrr_add(row, i, weights[i]);
 
-		const int64_t credit = read_credit(&row[i]) + weights[i];
-
-		write_credit(&row[i], credit);
-		/* no branch: the turns look random */
 		best = credit > most ? i : best;
 		most = credit > most ? credit : most;
 	}
-	write_credit(&row[best], most - turn.sum);
+	sched_wrr_add(row, best, -turn.sum);
 	return best;
 }
 
-static void read_weights(const struct sched_input *input, uint32_t *weights)
+/* Weights of the runtime that have not taken a turn yet in this row, or another scheduler's weights since */
+static void know_weights(struct sched_wrr *row, const struct sched_lineup *lineup)
 {
-	for (uint64_t links = input->candidates; links; links &= links - 1) {
-		const unsigned i = sched_lowest(links);
+	const struct wrr_turn turn = turn_begin(row, lineup->candidates, lineup->weight);
 
-		weights[i] = link_runtime_weight(input->runtime, i);
+	if (turn.changed)
+		cut_credits(row, lineup->candidates, lineup->weight, turn.sum);
+	if (row->generation != lineup->generation)
+		row->known = 0;
+	row->generation = lineup->generation;
+	row->known |= lineup->candidates;
+}
+
+static unsigned wrr_pick(struct sched_state *state, const struct sched_input *input)
+{
+	struct sched_wrr *row = &state->wrr[input->slot];
+	const struct sched_lineup *lineup;
+	int64_t most = INT64_MIN;
+	unsigned best, n;
+
+	if (!(input->candidates & (input->candidates - 1)))
+		return sched_lowest(input->candidates);
+	lineup = sched_lineup_get(state, input);
+	if ((lineup->candidates & ~row->known) || row->generation != lineup->generation)
+		know_weights(row, lineup);
+	n = lineup->n;
+	for (unsigned j = 0; j < n; j++) {
+		const unsigned i = lineup->link[j];
+		const int64_t standing = sched_wrr_standing(sched_wrr_add(row, i, lineup->weight[i]), j);
+
+		/* no branch: the turns look random */
+		most = standing > most ? standing : most;
 	}
+	best = lineup->link[sched_wrr_place(most)];
+	sched_wrr_add(row, best, -(int64_t)lineup->sum);
+	return best;
 }
 
 static unsigned wrr_peek(const struct sched_state *state, const struct sched_input *input,
 			 int64_t scores[CONFIG_MAX_LINKS])
 {
-	uint32_t weights[CONFIG_MAX_LINKS];
+	struct sched_lineup lineup;
 
-	read_weights(input, weights);
-	return sched_wrr_look(state->wrr[input->slot], input->candidates, weights, scores);
-}
-
-static unsigned wrr_pick(struct sched_state *state, const struct sched_input *input)
-{
-	uint32_t weights[CONFIG_MAX_LINKS];
-
-	read_weights(input, weights);
-	return sched_wrr_take(state->wrr[input->slot], input->candidates, weights);
+	sched_lineup_make(&lineup, input);
+	return sched_wrr_look(&state->wrr[input->slot], input->candidates, lineup.weight, scores);
 }
 
 const struct sched_ops sched_wrr_ops = { .pick = wrr_pick, .peek = wrr_peek };

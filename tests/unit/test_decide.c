@@ -362,8 +362,8 @@ static void test_runtime_scheduler_and_weights(void **state)
 	flow = client(7, 50);
 	assert_int_equal(ask(fixture, &flow, NOW).link, link);
 	atomic_store(&fixture->runtime.scheduler[0], SCHED_WRR);
-	atomic_store(&fixture->runtime.weight[0], 0);
-	atomic_store(&fixture->runtime.weight[1], 0);
+	link_runtime_set_weight(&fixture->runtime, 0, 0);
+	link_runtime_set_weight(&fixture->runtime, 1, 0);
 	for (uint16_t port = 60; port < 70; port++) {
 		flow = client(7, port);
 		decision = ask(fixture, &flow, NOW);

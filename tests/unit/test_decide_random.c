@@ -337,15 +337,15 @@ static void check_batch(uint64_t *r, struct fixture *fixture, struct fixture *pr
 {
 	struct flow_meta metas[BATCH];
 	struct flow flows[BATCH];
-	uint64_t tuples[BATCH];
+	struct decide_prepared hints[BATCH];
 
 	for (unsigned i = 0; i < BATCH; i++) {
 		flows[i] = random_flow(r, &metas[i]);
-		tuples[i] = decide_prepare(&prepared->decider, &flows[i]);
+		decide_prepare(&prepared->decider, &flows[i], &metas[i], &hints[i]);
 	}
 	for (unsigned i = 0; i < BATCH; i++) {
 		const struct decision one = decide(&fixture->decider, &flows[i], &metas[i], now);
-		const struct decision two = decide_prepared(&prepared->decider, &flows[i], &metas[i], now, tuples[i]);
+		const struct decision two = decide_prepared(&prepared->decider, &flows[i], &metas[i], now, &hints[i]);
 
 		assert_int_equal(one.action, two.action);
 		assert_int_equal(one.reason, two.reason);

@@ -18,7 +18,7 @@ void log_info(const char *format, ...)
 
 void links_set_weight(struct links *links, unsigned link, uint32_t weight)
 {
-	atomic_store(&links->runtime->weight[link], weight);
+	link_runtime_set_weight(links->runtime, link, weight);
 }
 
 void links_set_admin(struct links *links, unsigned link, enum link_admin admin)

@@ -23,7 +23,7 @@ static struct bench *bench_new(unsigned n, const uint32_t *weights)
 	memset(bench, 0, sizeof(*bench));
 	for (unsigned i = 0; i < n; i++) {
 		bench->runtime.id[i] = i + 1;
-		atomic_store(&bench->runtime.weight[i], weights[i]);
+		link_runtime_set_weight(&bench->runtime, i, weights[i]);
 	}
 	return bench;
 }
@@ -140,12 +140,12 @@ static void test_wrr_weight_change_counts_at_once(void **state)
 
 	(void)state;
 	wrr(bench, 3);
-	atomic_store(&bench->runtime.weight[0], 1);
-	atomic_store(&bench->runtime.weight[1], 1);
+	link_runtime_set_weight(&bench->runtime, 0, 1);
+	link_runtime_set_weight(&bench->runtime, 1, 1);
 	for (unsigned turn = 0; turn < 100; turn++)
 		counts[wrr(bench, 3)]++;
 	assert_in_range(counts[0], 48, 52);
-	atomic_store(&bench->runtime.weight[0], 9);
+	link_runtime_set_weight(&bench->runtime, 0, 9);
 	memset(counts, 0, sizeof(counts));
 	for (unsigned turn = 0; turn < 1000; turn++)
 		counts[wrr(bench, 3)]++;
@@ -180,7 +180,8 @@ static void test_peek_tells_the_next_pick(void **state)
 		}
 		assert_int_equal(sched_pick(scheduler, &bench->state, &input), next);
 		if (turn % 97 == 0)
-			atomic_store(&bench->runtime.weight[turn % CONFIG_MAX_LINKS], 1 + fixture_below(&random, 1000));
+			link_runtime_set_weight(&bench->runtime, turn % CONFIG_MAX_LINKS,
+						1 + fixture_below(&random, 1000));
 	}
 	free(bench);
 }
@@ -258,8 +259,8 @@ static void test_hash_against_floating_point(void **state)
 			continue;
 		for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++) {
 			runtime.id[i] = 1 + i * 3;
-			atomic_store(&runtime.weight[i],
-				     1 + fixture_below(&random, round % 2 ? 10 : CONFIG_MAX_WEIGHT));
+			link_runtime_set_weight(&runtime, i,
+						1 + fixture_below(&random, round % 2 ? 10 : CONFIG_MAX_WEIGHT));
 		}
 		if (!oracle(&runtime, candidates, hash, &expected))
 			continue;
@@ -286,9 +287,9 @@ static void test_hash_moves_only_what_must(void **state)
 			assert_int_equal(with, 3);
 			to_new++;
 		}
-		atomic_store(&bench->runtime.weight[1], 6);
+		link_runtime_set_weight(&bench->runtime, 1, 6);
 		raised = hash_of(&bench->runtime, 0xf, hash);
-		atomic_store(&bench->runtime.weight[1], 3);
+		link_runtime_set_weight(&bench->runtime, 1, 3);
 		if (raised != with) {
 			assert_int_equal(raised, 1);
 			to_raised++;
@@ -312,7 +313,7 @@ static void test_hash_depends_on_ids(void **state)
 
 		for (unsigned i = 0; i < 3; i++) {
 			shifted.id[i + 10] = i + 1;
-			atomic_store(&shifted.weight[i + 10], weights[i]);
+			link_runtime_set_weight(&shifted, i + 10, weights[i]);
 		}
 		assert_int_equal(hash_of(&shifted, UINT64_C(7) << 10, hash), hash_of(&bench->runtime, 7, hash) + 10);
 	}

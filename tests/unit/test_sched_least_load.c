@@ -27,8 +27,8 @@ static struct bench *bench_new(unsigned n, const uint32_t *capacities)
 	memset(bench, 0, sizeof(*bench));
 	bench->load.workers = 1;
 	for (unsigned i = 0; i < n; i++) {
-		atomic_store(&bench->runtime.weight[i], 1);
-		atomic_store(&bench->runtime.capacity[i], capacities[i]);
+		link_runtime_set_weight(&bench->runtime, i, 1);
+		link_runtime_set_capacity(&bench->runtime, i, capacities[i]);
 	}
 	return bench;
 }
@@ -113,9 +113,9 @@ static void test_minimum_exact(void **state)
 		const uint64_t candidates = random_links(&seed);
 
 		for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++) {
-			atomic_store(&bench->runtime.weight[i], 1 + fixture_below(&seed, 1000));
-			atomic_store(&bench->runtime.capacity[i],
-				     fixture_below(&seed, 4) ? 1 + fixture_below(&seed, 100000) : 0);
+			link_runtime_set_weight(&bench->runtime, i, 1 + fixture_below(&seed, 1000));
+			link_runtime_set_capacity(&bench->runtime, i,
+						  fixture_below(&seed, 4) ? 1 + fixture_below(&seed, 100000) : 0);
 			set_sending(bench, i, fixture_below(&seed, round % 2 ? 20 : 1000000));
 		}
 		check_minimum(bench, candidates, pick(bench, candidates), 0);
@@ -135,9 +135,10 @@ static void test_minimum_huge_and_tiny(void **state)
 		const uint64_t candidates = random_links(&seed);
 
 		for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++) {
-			atomic_store(&bench->runtime.weight[i],
-				     CONFIG_MAX_WEIGHT - fixture_below(&seed, CONFIG_MAX_WEIGHT / 2));
-			atomic_store(&bench->runtime.capacity[i], UINT32_MAX - fixture_below(&seed, UINT32_MAX / 2));
+			link_runtime_set_weight(&bench->runtime, i,
+						CONFIG_MAX_WEIGHT - fixture_below(&seed, CONFIG_MAX_WEIGHT / 2));
+			link_runtime_set_capacity(&bench->runtime, i,
+						  UINT32_MAX - fixture_below(&seed, UINT32_MAX / 2));
 			set_sending(bench, i, INT32_MAX - fixture_below(&seed, 3));
 		}
 		check_minimum(bench, candidates, pick(bench, candidates), 1000000);
@@ -152,7 +153,7 @@ static void test_tiny_beside_huge(void **state)
 	struct bench *bench = bench_new(2, capacities);
 
 	(void)state;
-	atomic_store(&bench->runtime.weight[0], CONFIG_MAX_WEIGHT);
+	link_runtime_set_weight(&bench->runtime, 0, CONFIG_MAX_WEIGHT);
 	set_sending(bench, 0, 1000000);
 	assert_int_equal(pick(bench, 3), 0);
 	set_sending(bench, 0, INT32_MAX);
@@ -171,7 +172,7 @@ static void test_weight_scales_capacity(void **state)
 	unsigned counts[2] = { 0 };
 
 	(void)state;
-	atomic_store(&bench->runtime.weight[1], 3);
+	link_runtime_set_weight(&bench->runtime, 1, 3);
 	for (unsigned i = 0; i < 400; i++) {
 		const unsigned link = pick(bench, 3);
 
@@ -211,7 +212,7 @@ static void test_no_capacity_stated_goes_by_weight(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 3; i++)
-		atomic_store(&bench->runtime.weight[i], 3 - i);
+		link_runtime_set_weight(&bench->runtime, i, 3 - i);
 	for (unsigned i = 0; i < 600; i++) {
 		const unsigned link = pick(bench, 7);
 

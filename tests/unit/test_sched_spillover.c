@@ -26,8 +26,8 @@ static struct bench *bench_new(void)
 	bench->load.workers = 1;
 	bench->group = (struct group_config){ .rank = { 2, 0, 1 }, .spill_at = 80 };
 	for (unsigned i = 0; i < 3; i++) {
-		atomic_store(&bench->runtime.weight[i], 1);
-		atomic_store(&bench->runtime.capacity[i], 2000);
+		link_runtime_set_weight(&bench->runtime, i, 1);
+		link_runtime_set_capacity(&bench->runtime, i, 2000);
 	}
 	return bench;
 }
@@ -121,7 +121,7 @@ static void test_no_capacity_is_never_loaded(void **state)
 	struct bench *bench = bench_new();
 
 	(void)state;
-	atomic_store(&bench->runtime.capacity[1], 0);
+	link_runtime_set_capacity(&bench->runtime, 1, 0);
 	sample(bench, 1, UINT64_MAX);
 	assert_int_equal(spill(bench, 7), 1);
 	/* a counter gone wild is a loaded link, not an overflow */

@@ -97,7 +97,7 @@ static void test_wrr_goes_by_runtime_weights(void **state)
 	shares_observe(&office->seen, totals); /* of no interest here */
 	expect_weights(office, 3, 2, 1);
 	assert_int_equal(weigh(office, 7, weights), 0);
-	atomic_store(&office->runtime.weight[0], 7);
+	link_runtime_set_weight(&office->runtime, 0, 7);
 	expect_weights(office, 7, 2, 1);
 	usable(office, 6);
 	expect_weights(office, 0, 2, 1);
@@ -135,7 +135,7 @@ static void test_stated_ratio_stays(void **state)
 
 	(void)state;
 	expect_weights(office, 8, 0, 1);
-	atomic_store(&office->runtime.weight[0], 1);
+	link_runtime_set_weight(&office->runtime, 0, 1);
 	expect_weights(office, 8, 0, 1);
 	usable(office, 6);
 	expect_weights(office, 0, 0, 1);
@@ -207,8 +207,8 @@ static void test_measured_starts_from_capacities(void **state)
 	struct office *office = office_new(OFFICE "group \"all\" { links = { \"a\", \"b\", \"c\" } }\n" REST);
 
 	(void)state;
-	atomic_store(&office->runtime.capacity[0], UINT32_MAX); /* 3 * 2^32 */
-	atomic_store(&office->runtime.capacity[1], UINT32_MAX / 2); /* 1 * 2^32; the third counts as their mean */
+	link_runtime_set_capacity(&office->runtime, 0, UINT32_MAX); /* 3 * 2^32 */
+	link_runtime_set_capacity(&office->runtime, 1, UINT32_MAX / 2); /* 1 * 2^32; the third counts as their mean */
 	expect_slots(office, 152, 50, 38);
 	office_free(office);
 }
