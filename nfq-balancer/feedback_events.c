@@ -22,7 +22,7 @@
 #define EVENTS_AT_ONCE 1024 /* then timers and the control socket have a turn */
 #define CALM_US 20000 /* without an event: poll again */
 #define RESYNC_PAUSE_US UINT64_C(100000)
-#define KERNEL_EVENT_NS 1500 /* of a processor, to make an event and hand it over; measured */
+#define KERNEL_EVENT_NS 1000 /* of a processor, to make an event and hand it over; measured */
 #define OLD_US 1000000 /* how long before now an event may have happened, for timers */
 
 /* ---- a batch of events ---- */
