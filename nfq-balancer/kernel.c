@@ -94,7 +94,7 @@ static FILE *open_state(const struct config *config)
 static void read_state(const struct config *config, struct kernel_rules *out)
 {
 	FILE *file = open_state(config);
-	uint64_t checksum = 0;
+	uint64_t checksum = 0, weightless = 0;
 	char line[256];
 
 	if (!file)
@@ -102,12 +102,16 @@ static void read_state(const struct config *config, struct kernel_rules *out)
 	while (fgets(line, sizeof(line), file)) {
 		sscanf(line, "backend %23s", out->backend);
 		sscanf(line, "checksum %" SCNx64, &checksum);
+		sscanf(line, "checksum-weightless %" SCNx64, &weightless);
 		/* start writes it last and stop takes it away first */
 		if (!strncmp(line, "fingerprint ", strlen("fingerprint ")))
 			out->active = true;
 	}
 	fclose(file);
-	out->same_policy = checksum == config_rules_checksum(config);
+	if (!strncmp(out->backend, "nft", strlen("nft")))
+		out->same_policy = weightless == config_rules_checksum(config, false);
+	else
+		out->same_policy = checksum == config_rules_checksum(config, true);
 }
 
 bool kernel_rules_active(const struct config *config)

@@ -15,8 +15,9 @@ void config_print(FILE *out, const struct config *config);
 /* Records for the rules script, `nfq-balancer -n --print=rules`; the format stands in config_records.c */
 void config_print_rules(FILE *out, const struct config *config);
 
-/* Hash of what the kernel's rules are made from. Equal: the rules need no restart. */
-uint64_t config_rules_checksum(const struct config *config);
+/* Hash of what the kernel's rules are made from. Equal: the rules need no restart. In
+ * nftables the fallback's weights follow the daemon's; in iptables they are rules. */
+uint64_t config_rules_checksum(const struct config *config, bool fallback_weights);
 
 /* One rule on one line, "tcp to port 25 -> link embratel, rejected while it is down".
  * To be freed; NULL: out of memory. */

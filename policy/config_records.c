@@ -22,7 +22,8 @@
  *   link ID NAME IFACE TABLE TABLENAME|- GATEWAY GATEWAY6 NAT NAT6 ADDRESS|- WEIGHT
  *        FALLBACKWEIGHT MARK SETTLEDMARK PREFIX6[,PREFIX6...]|-
  *   config-file PATH
- *   checksum HEX                    config_rules_checksum()
+ *   checksum HEX                    config_rules_checksum(), with the fallback's weights
+ *   checksum-weightless HEX         without
  *
  * GATEWAY is off, none, auto or an address; NAT is none, masquerade or an address.
  */
@@ -42,7 +43,14 @@ static void print_prefixes(FILE *out, const struct link_config *link)
 	fputs(link->n_prefixes6 == 0 ? " -\n" : "\n", out);
 }
 
-static void print_link(FILE *out, const struct config *config, const struct link_config *link, bool weights)
+/* Which of a link's weights */
+enum weights {
+	WEIGHTS_NONE,
+	WEIGHTS_FALLBACK,
+	WEIGHTS_ALL
+};
+
+static void print_link(FILE *out, const struct config *config, const struct link_config *link, enum weights weights)
 {
 	uint32_t mark = config_mark_link(config->mask, link->id);
 	char text[CONFIG_VALUE_STRLEN];
@@ -54,16 +62,17 @@ static void print_link(FILE *out, const struct config *config, const struct link
 	fprintf(out, " %s", nat_str(&link->nat, text));
 	fprintf(out, " %s", nat_str(&link->nat6, text));
 	fprintf(out, " %s", link->has_address ? flow_addr_str(&link->address, text) : "-");
-	if (weights)
+	if (weights == WEIGHTS_ALL)
 		fprintf(out, " %" PRIu32, link->weight);
-	fprintf(out, " %" PRIu32 " 0x%" PRIx32 " 0x%" PRIx32, link->fallback_weight, mark,
-		mark | config_mark_settled(config->mask));
+	if (weights != WEIGHTS_NONE)
+		fprintf(out, " %" PRIu32, link->fallback_weight);
+	fprintf(out, " 0x%" PRIx32 " 0x%" PRIx32, mark, mark | config_mark_settled(config->mask));
 	print_prefixes(out, link);
 }
 
-/* Records that the kernel's rules are made from. `weights`: also the links' own
- * weights, which are there for messages only and change at run time. */
-static void print_rule_input(FILE *out, const struct config *config, bool weights)
+/* Records that the kernel's rules are made from. The links' own weights are there for
+ * messages only, and change at run time. */
+static void print_rule_input(FILE *out, const struct config *config, enum weights weights)
 {
 	uint32_t mask = config->mask;
 
@@ -88,7 +97,7 @@ static void print_rule_input(FILE *out, const struct config *config, bool weight
 		print_link(out, config, &config->links[i], weights);
 }
 
-uint64_t config_rules_checksum(const struct config *config)
+uint64_t config_rules_checksum(const struct config *config, bool fallback_weights)
 {
 	uint64_t sum = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
 	size_t length = 0;
@@ -97,7 +106,7 @@ uint64_t config_rules_checksum(const struct config *config)
 
 	if (out == NULL)
 		return 0;
-	print_rule_input(out, config, false);
+	print_rule_input(out, config, fallback_weights ? WEIGHTS_FALLBACK : WEIGHTS_NONE);
 	if (fclose(out) != 0)
 		length = 0;
 	for (size_t i = 0; i < length; i++)
@@ -109,7 +118,8 @@ uint64_t config_rules_checksum(const struct config *config)
 void config_print_rules(FILE *out, const struct config *config)
 {
 	fprintf(out, "version %d\n", RECORDS_VERSION);
-	print_rule_input(out, config, true);
+	print_rule_input(out, config, WEIGHTS_ALL);
 	fprintf(out, "config-file %s\n", config->file);
-	fprintf(out, "checksum %016" PRIx64 "\n", config_rules_checksum(config));
+	fprintf(out, "checksum %016" PRIx64 "\n", config_rules_checksum(config, true));
+	fprintf(out, "checksum-weightless %016" PRIx64 "\n", config_rules_checksum(config, false));
 }

@@ -76,6 +76,7 @@ state_begin() {
 		version 1
 		backend $backend
 		checksum $checksum
+		checksum-weightless $weightless
 		started $(date +%s)
 		config $config
 	END
@@ -170,6 +171,7 @@ refresh() {
 	state_without_stale
 	groups_reset keep
 	state_set checksum "$checksum"
+	state_set checksum-weightless "$weightless"
 	state_set fingerprint "$(fingerprint "$backend")"
 	point_to_state
 	say "active: backend $backend, refreshed"

@@ -319,7 +319,7 @@ check_active() {
 	else
 		finding fail "rules in the kernel are not as made: $broken" "nfq-balancer-rules restart, and find out who changed them"
 	fi
-	if [ "$(state_value checksum)" = "$checksum" ]; then
+	if policy_current; then
 		finding ok "rules match the configuration"
 	else
 		finding warn "the configuration's links, queues or mask changed since the rules were made" "nfq-balancer-rules restart (and restart the daemon)"

@@ -3,8 +3,8 @@
 #
 # common.sh - messages, temporary files, the lock, the state file
 #
-# rules.state holds `key value` lines: first version, backend, checksum, started,
-# fingerprint (these the daemon reads; the last only while everything is in place:
+# rules.state holds `key value` lines: first version, backend, checksum, checksum-weightless,
+# started, fingerprint (these the daemon reads; the last only while everything is in place:
 # until then, and from the first moment of a stop, the daemon touches no route and
 # no rule), then one line for each thing that `stop` has to undo.
 # A line is written before the thing is done, and undoing what was never done is

@@ -60,7 +60,7 @@ links_of() {
 }
 
 policy_parse() {
-	links='' interfaces='' shared='' lan='' helpers='' have4=0 have6=0 offload=no version=''
+	links='' interfaces='' shared='' lan='' helpers='' have4=0 have6=0 offload=no version='' weightless=''
 	while read -r key rest; do
 		# shellcheck disable=SC2086
 		set -- $rest
@@ -81,6 +81,7 @@ policy_parse() {
 		run-directory) policy_run=$rest ;;
 		config-file) config_file=$rest ;;
 		checksum) checksum=$1 ;;
+		checksum-weightless) weightless=$1 ;;
 		helper) helpers="$helpers $1" ;;
 		lan) lan="$lan $1" ;;
 		link) policy_link "$@" ;;

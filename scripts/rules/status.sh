@@ -25,6 +25,15 @@ rules_intact() {
 	[ -z "$broken" ]
 }
 
+# Were the rules made from what the configuration says now? In nftables the fallback's
+# weights are no rules: they follow the daemon.
+policy_current() {
+	case $(state_value backend) in
+	nft*) [ "$(state_value checksum-weightless)" = "$weightless" ] ;;
+	*) [ "$(state_value checksum)" = "$checksum" ] ;;
+	esac
+}
+
 # How many of our queues somebody listens to
 queues_bound() {
 	awk -v first="$queue_first" -v last="$queue_last" '$1 >= first && $1 <= last { n++ } END { print n + 0 }' \
@@ -81,7 +90,7 @@ status_policy() {
 	fi
 	policy_read
 	use_run_directory "$directory"
-	if [ "$(state_value checksum)" = "$checksum" ]; then
+	if policy_current; then
 		echo "policy    same as $config_file"
 	else
 		echo "policy    $config_file changed since (nfq-balancer-rules restart applies it)"

@@ -24,6 +24,7 @@ preference 10000
 run-directory /nonexistent
 config-file -
 checksum 0
+checksum-weightless 0
 lan lan0
 link 1 one wan1 101 - 192.0.2.1 off masquerade none - 1 1 0x100 0x8100 -
 """

@@ -6,6 +6,7 @@ import re
 import pytest
 from lab import wait_until
 from lab.paths import RULES
+from ruleset import BACKENDS, works
 
 
 @pytest.fixture
@@ -127,6 +128,24 @@ def test_changed_configuration(site):
     has(findings(w), "warn", "changed since the rules were made")
     status = w.balancer.rules("status", check=False)
     assert status.returncode == 1 and "changed since" in status.stdout
+
+
+@pytest.mark.parametrize("backend", [b for b in BACKENDS if works(b)])
+def test_changed_weights(site, backend):
+    """In nftables the fallback's weights follow the daemon; in iptables they are rules."""
+    w = site
+    w.balancer.rules("--backend", backend, "start")
+    w.balancer.start_daemon()
+    w.links[1].keys["weight"] = 3
+    w.balancer.configure(w.links)
+    w.balancer.command("reload")
+    stale = backend.startswith("iptables")
+    status = w.balancer.rules("status", check=False)
+    assert ("changed since" in status.stdout) == (status.returncode == 1) == stale
+    assert w.balancer.json("status")["rules"]["same_policy"] != stale
+    has(findings(w), *(("warn", "changed since the rules were made") if stale else ("ok", "rules match the configuration")))
+    w.balancer.rules("start")
+    assert w.balancer.rules("status").returncode == 0
 
 
 def test_kept_forwarding(site):

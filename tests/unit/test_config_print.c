@@ -50,20 +50,40 @@ static void records(void **state)
 		 "2001:db8:1::/48,2001:db8:2::/56\n"
 		 "link 9 c w2 109 - off auto none masquerade - 1 0 0x90000 0x290000 -\n"
 		 "config-file t.conf\n"
-		 "checksum %016llx\n",
-		 (unsigned long long)config_rules_checksum(config));
+		 "checksum %016llx\n"
+		 "checksum-weightless %016llx\n",
+		 (unsigned long long)config_rules_checksum(config, true),
+		 (unsigned long long)config_rules_checksum(config, false));
 	assert_string_equal(text, expected);
 	free(text);
 	config_free(config);
 }
 
-static uint64_t rules_checksum(const char *text)
+static uint64_t checksum_of(const char *text, bool fallback_weights)
 {
 	struct config *config = load_text(text);
-	uint64_t sum = config_rules_checksum(config);
+	uint64_t sum = config_rules_checksum(config, fallback_weights);
 
 	config_free(config);
 	return sum;
+}
+
+static uint64_t rules_checksum(const char *text)
+{
+	return checksum_of(text, true);
+}
+
+/* Where the fallback follows the daemon, its weights need no restart of the rules */
+static void checksum_weightless(void **state)
+{
+	uint64_t sum = checksum_of(LINK_WITH(""), false);
+
+	(void)state;
+	assert_true(checksum_of(LINK_WITH("weight = 2"), false) == sum);
+	assert_true(checksum_of(LINK_WITH("fallback-weight = 2"), false) == sum);
+	assert_true(checksum_of(LINK_WITH("fallback-weight = 2"), true) != checksum_of(LINK_WITH(""), true));
+	assert_true(checksum_of(LINK_WITH("gateway = none"), false) != sum);
+	assert_true(checksum_of(TOP("local = yes"), false) != checksum_of(BASE REST, false));
 }
 
 /* It changes with what the kernel's rules are made from, and with nothing else */
@@ -209,11 +229,8 @@ static void spillover_for_people(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(records),
-		cmocka_unit_test(checksum),
-		cmocka_unit_test(rule_lines),
-		cmocka_unit_test(for_people),
-		cmocka_unit_test(spillover_for_people),
+		cmocka_unit_test(records),    cmocka_unit_test(checksum),   cmocka_unit_test(checksum_weightless),
+		cmocka_unit_test(rule_lines), cmocka_unit_test(for_people), cmocka_unit_test(spillover_for_people),
 	};
 
 	return cmocka_run_group_tests(tests, directory_enter, directory_leave);
