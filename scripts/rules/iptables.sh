@@ -11,12 +11,14 @@
 
 TABLES='raw nat filter mangle'
 
-# The built-in chains with a jump, for the current backend: "table chain ours where"
+# The built-in chains with a jump, for the current backend: "table chain ours where match..."
 iptables_jumps() {
 	case $backend in
 	nft+iptables)
-		emit mangle PREROUTING nfqb_queue last
-		[ "$local_traffic" != yes ] || emit mangle OUTPUT nfqb_queue last
+		# here, too, since a jump costs every packet more than a comparison
+		which="-m mark --mark $(short_hex "$waiting")/$(short_hex "$mask")"
+		emit mangle PREROUTING nfqb_queue last "$which"
+		[ "$local_traffic" != yes ] || emit mangle OUTPUT nfqb_queue last "$which"
 		;;
 	*) pure_jumps ;;
 	esac
@@ -47,10 +49,11 @@ iptables_text() {
 }
 
 iptables_missing_jumps() {
-	while read -r table chain ours where; do
+	while read -r table chain ours where match; do
 		[ "$table" = "$1" ] || continue
-		grep -qxF -- "-A $chain -j $ours" "$work/present.$table" && continue
-		if [ "$where" = first ]; then emit "-I $chain 1 -j $ours"; else emit "-A $chain -j $ours"; fi
+		jump="${match:+$match }-j $ours"
+		grep -qxF -- "-A $chain $jump" "$work/present.$table" && continue
+		if [ "$where" = first ]; then emit "-I $chain 1 $jump"; else emit "-A $chain $jump"; fi
 	done <"$work/jumps"
 }
 
@@ -95,7 +98,7 @@ iptables_keep() {
 		emit "*$table"
 		sed -n 's/^\(:nfqb_[^ ]*\) .*/\1 - [0:0]/p; /^-A nfqb_/p' "$work/present.$table"
 		emit COMMIT
-		sed -n "s/^-A \([A-Z]*\) -j \(nfqb_.*\)/$table \1 \2 last/p" "$work/present.$table" >>"$work/old.jumps$2"
+		sed -n "s/^-A \([A-Z]*\) \(.*\)-j \(nfqb_[^ ]*\)\$/$table \1 \3 last \2/p" "$work/present.$table" >>"$work/old.jumps$2"
 	done >"$work/old.text$2"
 }
 
@@ -114,10 +117,10 @@ iptables_put_back() {
 iptables_prune() {
 	iptables_present "$1"
 	for table in $TABLES; do
-		sed -n 's/^-A \([A-Z]*\) -j \(nfqb_.*\)/\1 \2/p' "$work/present.$table" |
-			while read -r chain ours; do
-				grep -q "^$table $chain $ours " "$work/jumps" || emit "-D $chain -j $ours"
-			done >"$work/prune"
+		while read -r where chain ours _ match; do
+			[ "$where" != "$table" ] || emit "-A $chain ${match:+$match }-j $ours"
+		done <"$work/jumps" >"$work/wanted"
+		grep '^-A [A-Z]* ' "$work/present.$table" | without "$work/wanted" | sed 's/^-A/-D/' >"$work/prune"
 		sed -n 's/^:\(nfqb_[^ ]*\) .*/\1/p' "$work/present.$table" |
 			while read -r ours; do
 				sed -n "/^\*$table\$/,/^COMMIT/p" "$work/text$2" | grep -q "^:$ours " || emit "$ours"

@@ -57,7 +57,6 @@ pure_exceptions() {
 }
 
 pure_from_lan() {
-	add lan "-m connmark ! --mark 0/$mask -g nfqb_known"
 	pure_exceptions lan
 	# frames that br_netfilter shows on their way from port to port
 	for interface in $lan; do
@@ -80,6 +79,7 @@ pure_steer() {
 			add steer "-i $interface -g nfqb_both_$number"
 			add "both_$number" "-m addrtype --dst-type LOCAL -g nfqb_link_$number"
 			add "both_$number" "-m conntrack --ctdir REPLY -j RETURN"
+			add "both_$number" "-m connmark ! --mark 0/$mask -g nfqb_known"
 			add "both_$number" "-g nfqb_lan"
 		else
 			add steer "-i $interface -g nfqb_link_$number"
@@ -97,6 +97,8 @@ pure_steer() {
 			add "link_$number" "$destination-m connmark --mark 0/$mask -j $(set_ct "$l_settled")"
 		done
 	done
+	# from whatever other interface: a settled flow keeps its link
+	add steer "-m connmark ! --mark 0/$mask -g nfqb_known"
 	for interface in $lan; do
 		is_link "$interface" || add steer "-i $interface -g nfqb_lan"
 	done

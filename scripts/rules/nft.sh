@@ -4,19 +4,23 @@
 # nft.sh - the ruleset as one nftables table
 #
 # One text serves start and restart: it flushes what is there and fills it again
-# in one transaction. Base chains are the same whatever the configuration says,
-# so that a restart neither deletes one (the kernel would flush every NFQUEUE of
-# the network namespace) nor adds one in front of packets that wait in a queue.
+# in one transaction. Base chains are the same whatever the configuration says (but
+# for `offload`), so that a restart neither deletes one (the kernel would flush every
+# NFQUEUE of the network namespace) nor adds one in front of packets that wait in a queue.
 #
-#   prerouting -151  steer     who is to be decided: mark `waiting`
-#   prerouting -150  queue     waiting -> userspace (backend nft+iptables: in iptables' mangle)
-#   prerouting -149  commit    save the decision, or let the fallback decide
+#   prerouting -151  steer     settled flows get their mark; who is to be decided: mark `waiting`,
+#                              to userspace (backend nft+iptables: in iptables' mangle, -150)
+#   prerouting nat   commit    save the decision, or let the fallback decide
 #   input            proxied   a flow that ended in the router takes no link
-#   forward          settle    another route won: the flow belongs to that interface's link
 #   forward 100      settled_fast  established flows past all of this, if wanted (offload.sh)
 #   output -152..-149          the same for the router's own packets
-#   postrouting 99   guard     never out of a link that is not the flow's
+#   postrouting 99   guard     another route won: the flow belongs to that interface's link;
+#                              never out of a link that is not the flow's
 #   postrouting 100  nat
+#
+# What an established packet passes is two chains, in each of which a rule of a few
+# comparisons ends its way: a hook costs it 20 ns, a comparison 8, one of names 21, a
+# look-up 22 (of names 46), a jump 28. Chains of type nat see first packets only.
 #
 # Syntax: what nft 1.0.6 accepts. It cannot combine two marks in one statement,
 # so a masked restore is a map to one chain per link.
@@ -29,7 +33,8 @@ quoted_list() {
 	echo "{ $list }"
 }
 
-# ct mark -> packet mark, for a settled flow; others go on behind this rule
+# ct mark -> packet mark, for a settled flow; others go on behind this rule. Where nobody
+# else has set a bit of the packet mark (nearly always) nft_steer() has a shorter way.
 nft_restore() {
 	printf '		ct mark & %s vmap { ' "$mask"
 	for id in $links; do
@@ -61,7 +66,6 @@ nft_known() {
 # rebooted router). If it went by main, all of these would move to one link; queued,
 # stickiness sends them where they were.
 nft_exceptions() {
-	emit "		ct state != new return"
 	emit "		meta mark & $mask != 0 return"
 	[ "$have4" = 1 ] || emit "		meta nfproto ipv4 return"
 	[ "$have6" = 1 ] || emit "		meta nfproto ipv6 return"
@@ -81,15 +85,16 @@ nft_limit() {
 
 # The kernel builds only these events of a new connection: what feedback needs
 nft_events() {
-	[ "$feedback" != yes ] || emit "		ct state new ct event set new,destroy,reply,protoinfo"
+	[ "$feedback" != yes ] || emit "		${1:+$1 }ct event set new,destroy,reply,protoinfo"
 }
 
 nft_from_lan() {
 	emit "	chain from_lan {"
-	# first what nearly every packet is
-	nft_restore
+	emit "		ct state != new return"
 	nft_events
-	[ -z "$helpers" ] || emit "		ct state new jump assign_helper"
+	[ -z "$helpers" ] || emit "		jump assign_helper"
+	# confirmed: older than these rules, and beyond the commit chain's reach
+	emit "		ct status & confirmed != 0 return"
 	emit "		ct mark & $mask != { 0, $waiting } return"
 	nft_exceptions
 	# A frame that br_netfilter shows us on its way from port to port: its route
@@ -100,6 +105,7 @@ nft_from_lan() {
 	done
 	nft_limit
 	emit "		meta mark set meta mark & $not_mask | $waiting"
+	nft_queue
 	emit "	}"
 	emit "	chain excess { ct mark set ct mark & $not_mask | $waiting; }"
 }
@@ -139,14 +145,14 @@ nft_from_link() {
 		emit "	chain from_both_$number {"
 		emit "		fib daddr type local goto from_link_$number"
 		emit "		ct direction reply return"
+		nft_restore
 		emit "		goto from_lan"
 		emit "	}"
 	done
 }
 
-nft_steer() {
-	emit "	chain steer {"
-	emit "		type filter hook prerouting priority -151; policy accept;"
+# Interface -> chain, for some of our interfaces
+nft_interfaces() {
 	printf '		iifname vmap { '
 	separator=
 	number=0
@@ -156,39 +162,60 @@ nft_steer() {
 		printf '%s"%s" : goto from_%s_%s' "$separator" "$interface" "$side" "$number"
 		separator=', '
 	done
-	for interface in $lan; do
+	for interface in $1; do
 		case $interface in *+) continue ;; esac
 		is_link "$interface" || printf '%s"%s" : goto from_lan' "$separator" "$interface"
 	done
 	emit " }"
+}
+
+# First what nearly every packet is. The links' interfaces have a group of their own,
+# which is a number to compare; one that somebody put into another group is found by its
+# name (its answers are given their mark, too, which does no harm: LAN routes come first).
+# From whatever other interface a packet comes: a settled flow keeps its link.
+nft_steer() {
+	emit "	chain from_links {"
+	both=
+	for interface in $interfaces; do ! is_lan "$interface" || both=yes; done
+	[ -n "$both" ] || emit "		ct state != new return"
+	nft_interfaces ''
+	emit "	}"
+	emit "	chain unsettled {"
+	nft_restore
+	nft_interfaces "$lan"
 	# "ppp+": nft writes it with a star, and not in a map
 	for interface in $lan; do
 		case $interface in *+) emit "		iifname \"${interface%+}*\" goto from_lan" ;; esac
 	done
+	emit "	}"
+	emit "	chain steer {"
+	emit "		type filter hook prerouting priority -151; policy accept;"
+	emit "		iifgroup $LINK_GROUP goto from_links"
+	emit "		meta mark 0 meta mark set ct mark & $mask comment \"nobody else's bits to keep\""
+	emit "		meta mark & $mask == 0 goto unsettled"
 	emit "	}"
 }
 
 # The packets that wait for a decision, and only they; a source beyond its limit
 # has `waiting` in the conntrack mark too
 nft_queue() {
-	emit "	chain $1 {"
-	emit "		type filter hook $2 priority -150; policy accept;"
-	if [ "$backend" = nft ]; then
-		if [ "$fallback" = yes ]; then flags='flags bypass '; else flags=; fi
-		if [ "$queue_first" = "$queue_last" ]; then to=$queue_first; else to=$queue_first-$queue_last; fi
-		emit "		meta mark & $mask == $waiting ct mark & $mask == 0 queue ${flags}to $to"
-	fi
-	emit "	}"
+	[ "$backend" = nft ] || return 0
+	if [ "$fallback" = yes ]; then flags='flags bypass '; else flags=; fi
+	if [ "$queue_first" = "$queue_last" ]; then to=$queue_first; else to=$queue_first-$queue_last; fi
+	emit "		meta mark & $mask == $waiting ct mark & $mask == 0 queue ${flags}to $to"
 }
 
 # The order of these is the same on every kernel: a mark that the connection has
 # already wins (another packet of it was first), then the daemon's choice, then the
 # fallback. A choice counts once: in the packet that it was made for. Up to Linux 6.11
 # a packet that waited beside the first one comes back with the first one's entry, which
-# is confirmed by then: its mark is not this packet's verdict.
+# is confirmed by then: its mark is not this packet's verdict. In prerouting no such
+# packet comes here, nor any other of a connection that has begun, at no cost: that is
+# what chains of type nat are. It has the first one's answer; if the fallback had that
+# one, the guard stops it. Ahead of everybody's DNAT, which would end the way.
 nft_commit() {
 	emit "	chain commit {"
-	emit "		type filter hook prerouting priority -149; policy accept;"
+	emit "		type nat hook prerouting priority -149; policy accept;"
 	emit "		meta mark & $mask vmap @commits"
 	emit "	}"
 	for id in $links; do
@@ -314,7 +341,7 @@ nft_fallback() {
 nft_own() {
 	emit "	chain own {"
 	emit "		type filter hook output priority -152; policy accept;"
-	nft_events
+	nft_events "ct state new"
 	[ -z "$helpers" ] || emit "		ct state new jump assign_helper"
 	emit "		ct mark & $mask != { 0, $waiting } return"
 	emit "		meta mark & $mask != 0 goto own_marked"
@@ -331,7 +358,10 @@ nft_own() {
 	emit "		type route hook output priority -151; policy accept;"
 	emit "		ct mark & $mask != { 0, $waiting, $main } goto known"
 	emit "	}"
-	nft_queue own_queue output
+	emit "	chain own_queue {"
+	emit "		type filter hook output priority -150; policy accept;"
+	nft_queue
+	emit "	}"
 	emit "	chain own_commit {"
 	emit "		type route hook output priority -149; policy accept;"
 	emit "		meta mark & $mask vmap @commits"
@@ -393,10 +423,6 @@ nft_settle() {
 		emit "		goto moved"
 		emit "	}"
 	done
-	emit "	chain settle {"
-	emit "		type filter hook forward priority -149; policy accept;"
-	emit "		meta mark & $mask vmap @stays"
-	emit "	}"
 	emit "	chain proxied {"
 	emit "		type filter hook input priority -149; policy accept;"
 	printf '		meta mark & %s { ' "$mask"
@@ -424,6 +450,29 @@ nft_stays_map() {
 	emit "	}"
 }
 
+# Established packets: answers to the LAN, and flows on their own link. With many links
+# one after the other would cost more than the look-ups behind.
+nft_guard_most() {
+	names=
+	for interface in $lan; do
+		case $interface in *+) continue ;; esac
+		is_link "$interface" || names="$names $interface"
+	done
+	# shellcheck disable=SC2086
+	case $names in
+	'') ;;
+	' '*' '*) emit "		meta mark & $mask == 0 oifname $(quoted_list $names) accept" ;;
+	*) emit "		meta mark & $mask == 0 oifname \"${names# }\" accept" ;;
+	esac
+	number=0
+	for id in $links; do
+		number=$((number + 1))
+		[ $number -le 4 ] || break
+		link_use "$id"
+		emit "		ct mark & $mask == $l_settled oifname \"$l_if\" accept"
+	done
+}
+
 # Settled flows leave by their own link or not at all: `snat to` would carry the
 # old address onto another link. Flows of `main` may go where main says.
 nft_guard() {
@@ -439,7 +488,8 @@ nft_guard() {
 	done
 	emit "	chain guard {"
 	emit "		type filter hook postrouting priority 99; policy accept;"
-	emit "		meta mark & $mask vmap @stays comment \"the router's own first packets\""
+	nft_guard_most
+	emit "		meta mark & $mask vmap @stays"
 	printf '		oifname vmap { '
 	separator=
 	number=0
@@ -507,7 +557,6 @@ nft_text() {
 	nft_from_lan
 	nft_from_link
 	nft_steer
-	[ "$backend" != nft ] || nft_queue ask prerouting
 	nft_fallback
 	nft_commit
 	nft_own
@@ -516,59 +565,4 @@ nft_text() {
 	nft_guard
 	nft_nat
 	emit "}"
-}
-
-# ---- applying ----
-
-# What a restart has to take out of the old table first, one command per line:
-# map elements, chains and counters of links that are no more. References to the
-# chains are gone by then: `flush table` has removed every rule, and the maps are
-# emptied before.
-nft_stale() {
-	nft -t list table inet nfq_balancer 2>/dev/null >"$work/nft.old" || return 0
-	awk '$1 == "map" || $1 == "set" { print $1, $2 }' "$work/nft.old" |
-		while read -r kind name; do
-			echo "flush $kind $TABLE $name"
-			grep -q "^	$kind $name {" "$work/nft.new" || echo "delete $kind $TABLE $name"
-		done
-	awk '$1 == "chain" { name = $2; base = 0 } $1 == "type" { base = 1 }
-		$1 == "}" && name != "" { if (!base) print name; name = "" }' "$work/nft.old" |
-		while read -r name; do
-			grep -q "^	chain $name {" "$work/nft.new" || echo "delete chain $TABLE $name"
-		done
-	# given anew: its devices may be others
-	sed -n "s/^	flowtable \([^ ]*\) {.*/delete flowtable $TABLE \1/p" "$work/nft.old"
-	sed -n 's/^	\(counter\|ct helper\) \([^ ]*\) {.*/\1 \2/p' "$work/nft.old" |
-		while read -r object; do
-			grep -q "^	$object {" "$work/nft.new" || echo "delete ${object% *} $TABLE ${object##* }"
-		done
-}
-
-nft_apply() {
-	nft_text >"$work/nft.new"
-	nft_text "$(nft_stale)" >"$work/nft.text"
-	nft -f "$work/nft.text" 2>"$work/nft.error" || {
-		sed 's/^/nft: /' "$work/nft.error" >&2
-		return 1
-	}
-	[ "$fallback" = yes ] || : >"$work/fallbacks"
-	{
-		grep -v '^fallback ' "$state"
-		sed 's/^/fallback /' "$work/fallbacks"
-	} >"$state.new"
-	mv -f "$state.new" "$state"
-}
-
-nft_remove() {
-	nft list table inet nfq_balancer >/dev/null 2>&1 || return 0
-	nft delete table inet nfq_balancer
-}
-
-# The same text for the same rules, whatever passed through them; a device that went
-# away left the flowtable
-nft_fingerprint() { nft -s -t list table inet nfq_balancer 2>/dev/null | sed '/^\t\tdevices = /d' | cksum; }
-
-nft_counters() {
-	nft list counters table inet nfq_balancer 2>/dev/null |
-		awk '$1 == "counter" { split($2, name, "_") } $1 == "packets" { print name[1], name[2], $2 }'
 }

@@ -103,6 +103,41 @@ def test_restart_follows_the_configuration(make_world, backend):
     assert w.router.ip_show("route show table 101") == ""
 
 
+FORMER = """delete chain inet nfq_balancer commit
+table inet nfq_balancer {
+	chain commit {
+		type filter hook prerouting priority -149; policy accept;
+		meta mark & 0x0000ff00 vmap @commits
+	}
+	chain settle {
+		type filter hook forward priority -149; policy accept;
+		meta mark & 0x0000ff00 vmap @stays
+	}
+	chain settled_fast {
+		type filter hook forward priority 100; policy accept;
+	}
+}
+"""
+
+
+@pytest.mark.parametrize("backend", [b for b in BACKENDS[:2] if works(b)])
+def test_restart_from_former_rules(site, backend):
+    """The rules of an older version had other base chains, one of them by the same name, and another jump."""
+    w = site
+    before = snapshot(w.router)
+    w.balancer.rules("--backend", backend, "start")
+    once = unordered(snapshot(w.router))
+    w.router.run("nft", "-f", "-", stdin=FORMER)
+    if backend == "nft+iptables":
+        for tool in ("iptables", "ip6tables"):
+            w.router.sh(f"{tool} -t mangle -F PREROUTING; {tool} -t mangle -A PREROUTING -j nfqb_queue")
+    assert differences(once, unordered(snapshot(w.router))) != ""
+    w.balancer.rules("restart")
+    assert differences(once, unordered(snapshot(w.router))) == ""
+    w.balancer.rules("stop")
+    assert differences(before, snapshot(w.router)) == ""
+
+
 def test_restart_deletes_no_base_chain(site, backend):
     """That would flush everybody's NFQUEUEs."""
     w = site

@@ -113,6 +113,21 @@ def test_inbound_to_the_lan_is_answered_by_its_link(start):
     assert w.leaked() == 0
 
 
+def test_inbound_to_another_network_is_answered_by_its_link(start):
+    """A port forwarded to a container's network, say, which is not among `lan`"""
+    w = start()
+    other = w.lab.host("other")
+    w.lab.wire(w.router, "br0", other, "eth0")
+    w.router.address("br0", "192.168.9.1/24")
+    other.address("eth0", "192.168.9.2/24")
+    other.ip("route add default via 192.168.9.1")
+    Server(other, "82")
+    w.router.sh("iptables -t nat -A PREROUTING -p tcp --dport 82 -j DNAT --to-destination 192.168.9.2")
+    for link in w.links:
+        run = Client(w.internet, [link.address], source=w.servers[0], port="82", flows=10, rate=200)
+        all_well(run.result(), 10)
+
+
 def test_foreign_bits_survive(start):
     """In the packet mark and in the conntrack mark, of the first packet and of all others."""
     w = start()
