@@ -4,11 +4,15 @@
  *
  * Each event is a datagram of its own: they are fetched many at a time.
  */
+#include <endian.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <libnetfilter_conntrack/libnetfilter_conntrack.h>
+#include <libnetfilter_conntrack/libnetfilter_conntrack_tcp.h>
+#include <linux/filter.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter/nfnetlink_conntrack.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -28,19 +32,66 @@ struct conntrack_events {
 	_Alignas(64) char message[CONNTRACK_EVENTS_BATCH][MESSAGE_ROOM];
 };
 
+/* ---- what the kernel may leave out ---- */
+
+/* Where the lower byte of a number of 16 bits is, that is as the machine has it */
+#define LOW_BYTE (BYTE_ORDER == LITTLE_ENDIAN ? 0 : 1)
+#define HIGH_BYTE (1 - LOW_BYTE)
+#define TYPE_AT (offsetof(struct nlmsghdr, nlmsg_type) + LOW_BYTE)
+#define FLAGS_AT (offsetof(struct nlmsghdr, nlmsg_flags) + HIGH_BYTE)
+#define ATTRIBUTES_AT (NLMSG_HDRLEN + sizeof(struct nfgenmsg))
+
+#define LOAD(value) BPF_STMT(BPF_LD | BPF_IMM, (value))
+/* Where the attribute X begins, from A on; inside the attribute that begins at A; 0: nowhere */
+#define FIND BPF_STMT(BPF_LD | BPF_W | BPF_ABS, SKF_AD_OFF + SKF_AD_NLATTR)
+#define FIND_INSIDE BPF_STMT(BPF_LD | BPF_W | BPF_ABS, SKF_AD_OFF + SKF_AD_NLATTR_NEST)
+#define TYPE(type) BPF_STMT(BPF_LDX | BPF_IMM, (type))
+#define IF(value, yes, no) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (value), (yes), (no))
+
+/*
+ * Entries whose mark is not ours; and of what happens to a connection what says nothing new: it was established when
+ * its SYN was answered, and over with its first FIN. Neither is the first event of its kind, since each is heard before
+ * its packet leaves and the next can come.
+ */
 static bool attach_filter(int fd, uint32_t value, uint32_t mask)
 {
-	struct nfct_filter *filter = nfct_filter_create();
-	const struct nfct_filter_dump_mark mark = { .val = value, .mask = mask };
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, TYPE_AT),
+		IF(IPCTNL_MSG_CT_NEW, 0, 16),
+		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FLAGS_AT),
+		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, (NLM_F_CREATE | NLM_F_EXCL) >> 8, 14, 0),
+		LOAD(ATTRIBUTES_AT),
+		TYPE(CTA_PROTOINFO),
+		FIND,
+		IF(0, 10, 0),
+		TYPE(CTA_PROTOINFO_TCP),
+		FIND_INSIDE,
+		IF(0, 7, 0),
+		TYPE(CTA_PROTOINFO_TCP_STATE),
+		FIND_INSIDE,
+		IF(0, 4, 0),
+		BPF_STMT(BPF_MISC | BPF_TAX, 0),
+		BPF_STMT(BPF_LD | BPF_B | BPF_IND, NLA_HDRLEN),
+		IF(TCP_CONNTRACK_ESTABLISHED, 9, 0),
+		IF(TCP_CONNTRACK_TIME_WAIT, 8, 0),
+		/* all others: by their mark */
+		LOAD(ATTRIBUTES_AT),
+		TYPE(CTA_MARK),
+		FIND,
+		IF(0, 4, 0),
+		BPF_STMT(BPF_MISC | BPF_TAX, 0),
+		BPF_STMT(BPF_LD | BPF_W | BPF_IND, NLA_HDRLEN),
+		BPF_STMT(BPF_ALU | BPF_AND | BPF_K, mask),
+		IF(value, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, 0),
+		BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+	};
+	const struct sock_fprog filter = { sizeof(code) / sizeof(code[0]), code };
 
-	if (!filter)
-		return false;
-	nfct_filter_add_attr(filter, NFCT_FILTER_MARK, &mark);
-	int failed = nfct_filter_attach(fd, filter);
-
-	nfct_filter_destroy(filter);
-	return failed == 0;
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) == 0;
 }
+
+/* ---- the subscription ---- */
 
 static void prepare_room(struct conntrack_events *events)
 {

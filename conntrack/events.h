@@ -3,7 +3,9 @@
  * conntrack/events.h - the kernel's connections, as they change
  *
  * A subscription to NEW, UPDATE and DESTROY, filtered in the kernel (a socket
- * filter) to entries whose mark is ours. Needs CAP_NET_ADMIN. One thread.
+ * filter) to entries whose mark is ours, without what says nothing new: that a TCP
+ * connection is established (its SYN was answered before) or in TIME_WAIT (its FIN was
+ * seen). Needs CAP_NET_ADMIN. One thread.
  */
 #ifndef CONNTRACK_EVENTS_H
 #define CONNTRACK_EVENTS_H
