@@ -330,6 +330,19 @@ class Spinning(Wrr):
     keys = {"feedback": False, "spin": SPIN_US}
 
 
+class Offloading(Wrr):
+    """Established flows past all hooks"""
+
+    keys = {"feedback": False, "offload": True}
+
+
+def flowtables():
+    """Does the kernel have them?"""
+    table = "table inet t {\nflowtable f { hook ingress priority 0; devices = { lo }; }\n" \
+            "chain c { type filter hook forward priority 0; flow add @f; }\n}\n"
+    return subprocess.run(["unshare", "-n", "nft", "-f", "-"], input=table.encode(), capture_output=True, check=False).returncode == 0
+
+
 class OurRules(Bare):
     """The bare loop behind nfq-balancer's rules: what these cost"""
 
@@ -385,6 +398,7 @@ CONTENDERS = {
     "least-load": (LeastLoad,),
     "1000-rules": (ManyRules,),
     "spin": (Spinning,),
+    "offload": (Offloading,),
 }
 
 
