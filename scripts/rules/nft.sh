@@ -33,20 +33,18 @@ quoted_list() {
 	echo "{ $list }"
 }
 
-# ct mark -> packet mark, for a settled flow; others go on behind this rule. Where nobody
-# else has set a bit of the packet mark (nearly always) nft_steer() has a shorter way.
-nft_restore() {
+# ct mark -> packet mark, for a settled flow. Where nobody else has set a bit of the
+# packet mark (nearly always) nft_steer() has a shorter way.
+nft_known() {
+	# has the connection a mark that is not `waiting`? That is the top bit alone
+	ids=$(hex32 $((mask & ~settled)))
+	emit "	chain known {"
 	printf '		ct mark & %s vmap { ' "$mask"
 	for id in $links; do
 		link_use "$id"
 		printf '%s : goto restore_%s, ' "$l_settled" "$id"
 	done
 	emit "$main : goto restore_main }"
-}
-
-nft_known() {
-	emit "	chain known {"
-	nft_restore
 	emit "	}"
 	for id in $links; do
 		link_use "$id"
@@ -66,10 +64,10 @@ nft_known() {
 # rebooted router). If it went by main, all of these would move to one link; queued,
 # stickiness sends them where they were.
 nft_exceptions() {
-	emit "		meta mark & $mask != 0 return"
 	[ "$have4" = 1 ] || emit "		meta nfproto ipv4 return"
 	[ "$have6" = 1 ] || emit "		meta nfproto ipv6 return"
 	emit "		fib daddr type { local, broadcast, anycast, multicast } return"
+	[ "$have6" = 1 ] || return 0
 	emit "		ip6 daddr fe80::/10 return"
 	emit "		ip6 saddr { fe80::/10, :: } return"
 }
@@ -79,8 +77,8 @@ nft_exceptions() {
 # commit chain hands it to the fallback like any other undecided packet.
 nft_limit() {
 	[ "$source_limit" -gt 0 ] || return 0
-	emit "		update @sources4 { ip saddr limit rate over $source_limit/second burst $source_limit packets } jump excess"
-	emit "		update @sources6 { ip6 saddr limit rate over $source_limit/second burst $source_limit packets } jump excess"
+	[ "$have4" = 0 ] || emit "		update @sources4 { ip saddr limit rate over $source_limit/second burst $source_limit packets } jump excess"
+	[ "$have6" = 0 ] || emit "		update @sources6 { ip6 saddr limit rate over $source_limit/second burst $source_limit packets } jump excess"
 }
 
 # The kernel builds only these events of a new connection: what feedback needs
@@ -95,7 +93,6 @@ nft_from_lan() {
 	[ -z "$helpers" ] || emit "		jump assign_helper"
 	# confirmed: older than these rules, and beyond the commit chain's reach
 	emit "		ct status & confirmed != 0 return"
-	emit "		ct mark & $mask != { 0, $waiting } return"
 	nft_exceptions
 	# A frame that br_netfilter shows us on its way from port to port: its route
 	# leads back into the bridge it came from
@@ -145,13 +142,12 @@ nft_from_link() {
 		emit "	chain from_both_$number {"
 		emit "		fib daddr type local goto from_link_$number"
 		emit "		ct direction reply return"
-		nft_restore
-		emit "		goto from_lan"
+		emit "		goto unsettled_lan"
 		emit "	}"
 	done
 }
 
-# Interface -> chain, for some of our interfaces
+# Interface -> chain, for the links and these other interfaces
 nft_interfaces() {
 	printf '		iifname vmap { '
 	separator=
@@ -162,11 +158,18 @@ nft_interfaces() {
 		printf '%s"%s" : goto from_%s_%s' "$separator" "$interface" "$side" "$number"
 		separator=', '
 	done
-	for interface in $1; do
-		case $interface in *+) continue ;; esac
-		is_link "$interface" || printf '%s"%s" : goto from_lan' "$separator" "$interface"
-	done
+	for interface in "$@"; do printf ', "%s" : goto from_lan' "$interface"; done
 	emit " }"
+}
+
+# `lans` := interfaces that are LAN alone, and have a whole name
+plain_lans() {
+	lans=
+	for interface in $lan; do
+		case $interface in *+) continue ;; esac
+		is_link "$interface" || lans="$lans $interface"
+	done
+	lans=${lans# }
 }
 
 # First what nearly every packet is. The links' interfaces have a group of their own,
@@ -178,11 +181,23 @@ nft_steer() {
 	both=
 	for interface in $interfaces; do ! is_lan "$interface" || both=yes; done
 	[ -n "$both" ] || emit "		ct state != new return"
-	nft_interfaces ''
+	nft_interfaces
+	emit "	}"
+	emit "	chain unsettled_lan {"
+	emit "		ct mark & $mask != 0 goto known"
+	emit "		meta mark & $mask == 0 goto from_lan"
 	emit "	}"
 	emit "	chain unsettled {"
-	nft_restore
-	nft_interfaces "$lan"
+	emit "		ct mark & $mask != 0 goto known"
+	plain_lans
+	# shellcheck disable=SC2086
+	case $lans in
+	*' '*) nft_interfaces $lans ;;
+	*)
+		[ -z "$lans" ] || emit "		iifname \"$lans\" goto from_lan"
+		nft_interfaces
+		;;
+	esac
 	# "ppp+": nft writes it with a star, and not in a map
 	for interface in $lan; do
 		case $interface in *+) emit "		iifname \"${interface%+}*\" goto from_lan" ;; esac
@@ -221,14 +236,14 @@ nft_commit() {
 	for id in $links; do
 		link_use "$id"
 		emit "	chain commit_$id {"
-		emit "		ct status confirmed ct mark & $mask != { 0, $waiting } goto known"
+		emit "		ct status confirmed ct mark & $ids != 0 goto known"
 		emit "		ct mark & $mask == $l_settled counter name decided_$id return comment \"the verdict wrote it\""
-		emit "		ct mark & $mask != { 0, $waiting } goto known"
+		emit "		ct mark & $ids != 0 goto known"
 		emit "		counter name decided_$id goto settle_$id"
 		emit "	}"
 	done
 	emit "	chain commit_main {"
-	emit "		ct mark & $mask != { 0, $waiting } goto known"
+	emit "		ct mark & $ids != 0 goto known"
 	emit "		goto settle_main"
 	emit "	}"
 	# Here and not by an ip rule alone: the kernel answers one in two seconds of
@@ -238,7 +253,7 @@ nft_commit() {
 	emit "		reject with icmpx type admin-prohibited"
 	emit "	}"
 	emit "	chain commit_waiting {"
-	emit "		ct mark & $mask != { 0, $waiting } goto known"
+	emit "		ct mark & $ids != 0 goto known"
 	if [ "$fallback" = yes ]; then
 		emit "		goto fallback"
 	else
@@ -343,7 +358,7 @@ nft_own() {
 	emit "		type filter hook output priority -152; policy accept;"
 	nft_events "ct state new"
 	[ -z "$helpers" ] || emit "		ct state new jump assign_helper"
-	emit "		ct mark & $mask != { 0, $waiting } return"
+	emit "		ct mark & $ids != 0 return"
 	emit "		meta mark & $mask != 0 goto own_marked"
 	[ "$local_traffic" != yes ] || nft_own_new
 	emit "	}"
@@ -453,16 +468,12 @@ nft_stays_map() {
 # Established packets: answers to the LAN, and flows on their own link. With many links
 # one after the other would cost more than the look-ups behind.
 nft_guard_most() {
-	names=
-	for interface in $lan; do
-		case $interface in *+) continue ;; esac
-		is_link "$interface" || names="$names $interface"
-	done
+	plain_lans
 	# shellcheck disable=SC2086
-	case $names in
+	case $lans in
 	'') ;;
-	' '*' '*) emit "		meta mark & $mask == 0 oifname $(quoted_list $names) accept" ;;
-	*) emit "		meta mark & $mask == 0 oifname \"${names# }\" accept" ;;
+	*' '*) emit "		meta mark & $mask == 0 oifname $(quoted_list $lans) accept" ;;
+	*) emit "		meta mark & $mask == 0 oifname \"$lans\" accept" ;;
 	esac
 	number=0
 	for id in $links; do
