@@ -206,7 +206,9 @@ static void decide_packet(struct worker *worker, const struct snapshot *snapshot
 			  const struct flow *flow, const struct flow_meta *meta, const struct decide_prepared *prepared,
 			  uint64_t now_ns)
 {
-	struct decision decision = decide_prepared(&worker->decider, flow, meta, now_ns / 1000000, prepared);
+	struct decision decision;
+
+	decide_prepared(&worker->decider, flow, meta, now_ns / 1000000, prepared, &decision);
 
 	queue_accept(worker->queue, packet->id, decision.packet_mark != packet->mark, decision.packet_mark,
 		     verdict_attr(worker, snapshot, &decision));

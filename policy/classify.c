@@ -39,17 +39,16 @@ struct shape {
 	unsigned begin, end;
 	unsigned first_rule;
 	unsigned n_fields;
-	uint8_t fields[FIELDS]; /* indices into classifier.fields */
+	uint8_t fields[FIELDS]; /* enum field_kind of each */
 };
 
 struct classifier {
 	const struct rule_config *rules;
 	unsigned n_rules;
+	unsigned rest; /* the first rule that states nothing at all, and so matches all; else n_rules */
 	unsigned n_words; /* of a bitmap */
 	unsigned n_spans; /* of 64 words each */
-	unsigned n_fields; /* that rules state conditions on */
-	unsigned n_tables; /* of these, those that are looked up in a table: the first ones */
-	struct field fields[FIELDS];
+	struct field fields[FIELDS]; /* by kind; those that no rule states conditions on are empty */
 	unsigned n_shapes;
 	struct shape *shapes; /* by first rule */
 	unsigned *rule_at; /* rule index by position in the bitmaps */
@@ -136,7 +135,6 @@ static unsigned *place_rules(struct classifier *classifier, const struct census 
 static bool compile_fields(struct classifier *classifier, const struct census *census, const unsigned *position)
 {
 	for (unsigned kind = 0; kind < FIELDS; kind++) {
-		const unsigned index = classifier->n_fields;
 		bool used = false;
 
 		for (unsigned stated = 0; stated < SHAPE_KINDS; stated++) {
@@ -144,14 +142,12 @@ static bool compile_fields(struct classifier *classifier, const struct census *c
 
 			if (!census->n[stated] || !(stated >> kind & 1))
 				continue;
-			shape->fields[shape->n_fields++] = (uint8_t)index;
+			shape->fields[shape->n_fields++] = (uint8_t)kind;
 			used = true;
 		}
 		if (!used)
 			continue;
-		classifier->n_fields++;
-		classifier->n_tables += kind < FIELD_SOURCE;
-		if (!field_compile(&classifier->fields[index], (enum field_kind)kind, classifier->rules,
+		if (!field_compile(&classifier->fields[kind], (enum field_kind)kind, classifier->rules,
 				   classifier->n_rules, position, classifier->n_words))
 			return false;
 	}
@@ -197,9 +193,11 @@ static bool class_leaves(const struct classifier *classifier, const struct shape
 /* struct field's `shapes` */
 static bool compile_summary(struct classifier *classifier)
 {
-	for (unsigned f = 0; f < classifier->n_fields; f++) {
+	for (unsigned f = 0; f < FIELDS; f++) {
 		struct field *field = &classifier->fields[f];
 
+		if (!field->n_classes)
+			continue;
 		field->shapes = calloc(field->n_classes, sizeof(*field->shapes));
 		if (!field->shapes)
 			return false;
@@ -238,6 +236,8 @@ struct classifier *classifier_new(const struct rule_config *rules, size_t n)
 		return NULL;
 	classifier->rules = rules;
 	classifier->n_rules = (unsigned)n;
+	while (classifier->rest < n && (stated_fields(&rules[classifier->rest]) || rules[classifier->rest].n_marks))
+		classifier->rest++;
 	if (!compile(classifier)) {
 		classifier_free(classifier);
 		return NULL;
@@ -249,7 +249,7 @@ void classifier_free(struct classifier *classifier)
 {
 	if (!classifier)
 		return;
-	for (unsigned i = 0; i < classifier->n_fields; i++)
+	for (unsigned i = 0; i < FIELDS; i++)
 		field_free(&classifier->fields[i]);
 	free(classifier->shapes);
 	free(classifier->rule_at);
@@ -338,36 +338,41 @@ static void shapes_first(struct lookup *lookup, unsigned base, uint64_t summary)
 	}
 }
 
+/* Shapes that this class of the field leaves; the branch is the same for all flows of a policy */
+static inline uint64_t table_shapes(const struct field *field, unsigned value, uint32_t *class)
+{
+	if (!field->shapes)
+		return ~UINT64_C(0);
+	*class = table_class(field, value);
+	return field->shapes[*class];
+}
+
+static inline uint64_t addr_shapes(const struct field *field, const struct flow_addr *addr, unsigned family,
+				   uint32_t *class)
+{
+	if (!field->shapes)
+		return ~UINT64_C(0);
+	*class = family == 4 ? addr4_class(&field->steps[0], addr) : addr6_class(&field->steps[1], addr);
+	return field->shapes[*class];
+}
+
 void classifier_classes(const struct classifier *classifier, const struct flow *flow, const struct flow_meta *meta,
 			struct policy_classes *out)
 {
-	const unsigned value[FIELD_SOURCE] = {
-		[FIELD_PROTOCOL] = flow->protocol,
-		[FIELD_DPORT] = flow->ports ? flow->dport : NO_PORT,
-		[FIELD_SPORT] = flow->ports ? flow->sport : NO_PORT,
-		[FIELD_IFACE] = meta->iface,
-		[FIELD_DSCP] = flow->dscp,
-		[FIELD_ORIGIN] = meta->from_router,
-	};
-	const unsigned n_tables = classifier->n_tables, n = classifier->n_fields;
-	uint64_t shapes = ~UINT64_C(0);
-	unsigned i;
+	const unsigned dport = flow->ports ? flow->dport : NO_PORT, sport = flow->ports ? flow->sport : NO_PORT;
+	const struct field *fields = classifier->fields;
+	uint32_t *class = out->class;
+	uint64_t shapes;
 
 	static_assert(FIELDS == POLICY_FIELDS, "each has a class");
-	for (i = 0; i < n_tables; i++) {
-		const struct field *field = &classifier->fields[i];
-
-		out->class[i] = table_class(field, value[field->kind]);
-		shapes &= field->shapes[out->class[i]];
-	}
-	for (; i < n; i++) {
-		const struct field *field = &classifier->fields[i];
-		const struct flow_addr *addr = field->kind == FIELD_SOURCE ? &flow->src : &flow->dst;
-
-		out->class[i] =
-			flow->family == 4 ? addr4_class(&field->steps[0], addr) : addr6_class(&field->steps[1], addr);
-		shapes &= field->shapes[out->class[i]];
-	}
+	shapes = table_shapes(&fields[FIELD_PROTOCOL], flow->protocol, &class[FIELD_PROTOCOL]);
+	shapes &= table_shapes(&fields[FIELD_DPORT], dport, &class[FIELD_DPORT]);
+	shapes &= table_shapes(&fields[FIELD_SPORT], sport, &class[FIELD_SPORT]);
+	shapes &= table_shapes(&fields[FIELD_IFACE], meta->iface, &class[FIELD_IFACE]);
+	shapes &= table_shapes(&fields[FIELD_DSCP], flow->dscp, &class[FIELD_DSCP]);
+	shapes &= table_shapes(&fields[FIELD_ORIGIN], meta->from_router, &class[FIELD_ORIGIN]);
+	shapes &= addr_shapes(&fields[FIELD_SOURCE], &flow->src, flow->family, &class[FIELD_SOURCE]);
+	shapes &= addr_shapes(&fields[FIELD_DESTINATION], &flow->dst, flow->family, &class[FIELD_DESTINATION]);
 	out->shapes = shapes;
 }
 
@@ -378,7 +383,7 @@ unsigned classifier_first(const struct classifier *classifier, const struct poli
 		.classifier = classifier,
 		.meta = meta,
 		.classes = classes,
-		.best = classifier->n_rules,
+		.best = classifier->rest, /* nothing behind it is looked at */
 	};
 
 	for (unsigned i = 0; i < classifier->n_shapes; i += 64)

@@ -48,7 +48,7 @@ static void answer_link(const struct question *q, struct decision *out, unsigned
 	out->group = (int16_t)group;
 	out->link = (int16_t)link;
 	out->packet_mark = with_bits(q, bits);
-	out->ct_mark = config_mark_settled(q->config->mask) | bits;
+	out->ct_mark = q->policy->settled | bits;
 }
 
 static void answer_bypass(const struct question *q, struct decision *out, unsigned rule, enum decision_reason reason)
@@ -93,7 +93,9 @@ static void answer_none(const struct question *q, struct decision *out, unsigned
 /* Links that can carry this flow and take new flows now */
 static uint64_t usable_links(const struct question *q)
 {
-	return policy_candidates(q->policy, q->flow) & link_runtime_usable(q->decider->runtime, q->flow->family);
+	const uint64_t candidates = q->flow->family == 4 ? q->policy->carries4 : policy_candidates(q->policy, q->flow);
+
+	return candidates & link_runtime_usable(q->decider->runtime, q->flow->family);
 }
 
 static unsigned schedule(const struct question *q, enum scheduler scheduler, const struct sched_input *input)
@@ -174,7 +176,7 @@ static void decide_group(const struct question *q, struct decision *out, unsigne
 {
 	const unsigned index = q->policy->verdicts[rule].target;
 	const struct group_config *group = &q->config->groups[index];
-	const uint64_t links = policy_best_tier(q->policy, index, usable_links(q));
+	const uint64_t links = tiers_best(&q->policy->tiers[index], usable_links(q));
 	uint64_t key = 0;
 	unsigned link;
 
@@ -305,37 +307,37 @@ void decide_prepare(const struct decider *decider, const struct flow *flow, cons
 	policy_classify(decider->policy, flow, meta, &out->classes);
 }
 
-struct decision decide_prepared(struct decider *decider, const struct flow *flow, const struct flow_meta *meta,
-				uint64_t now, const struct decide_prepared *prepared)
+void decide_prepared(struct decider *decider, const struct flow *flow, const struct flow_meta *meta, uint64_t now,
+		     const struct decide_prepared *prepared, struct decision *out)
 {
 	const struct question q = ask(decider, flow, meta, &prepared->classes, now);
 	const uint64_t tuple = prepared->tuple;
 	struct recent_entry *place;
 	const uint32_t known = recent_find(decider->recent, tuple, now, &place);
-	struct decision decision;
 	uint32_t memo;
 
 	assert(prepared->policy == decider->policy);
-	decision.tuple = 0;
-	if (known && decide_repeat(&q, &decision, known))
-		return decision;
-	decide_by_rule(&q, &decision);
-	decision.tuple = tuple;
-	memo = memo_make(q.config, &decision);
+	out->tuple = 0;
+	if (known && decide_repeat(&q, out, known))
+		return;
+	decide_by_rule(&q, out);
+	out->tuple = tuple;
+	memo = memo_make(q.config, out);
 	if (memo)
 		recent_set(place, tuple, memo, now);
 	/* counted at once, so that the next decision of this burst sees it */
-	if (decision.action == DECISION_LINK && decider->load)
-		load_add(&decider->load->steered[decider->worker], (unsigned)decision.link, 1);
-	return decision;
+	if (out->action == DECISION_LINK && decider->load)
+		load_add(&decider->load->steered[decider->worker], (unsigned)out->link, 1);
 }
 
 struct decision decide(struct decider *decider, const struct flow *flow, const struct flow_meta *meta, uint64_t now)
 {
 	struct decide_prepared prepared;
+	struct decision decision;
 
 	decide_prepare(decider, flow, meta, &prepared);
-	return decide_prepared(decider, flow, meta, now, &prepared);
+	decide_prepared(decider, flow, meta, now, &prepared, &decision);
+	return decision;
 }
 
 struct decision decide_peek(const struct decider *decider, const struct flow *flow, const struct flow_meta *meta,

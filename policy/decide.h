@@ -3,7 +3,7 @@
  * policy/decide.h - the decision: flow -> rule -> group -> link
  *
  * Pure: no clock, no fd, no log. The daemon's workers, bench/replay, the unit
- * tests and the fuzzers call the same decide(). It returns a struct by value:
+ * tests and the fuzzers call the same decide(). It fills one struct:
  * one packet, one verdict, by construction.
  */
 #ifndef POLICY_DECIDE_H
@@ -63,7 +63,7 @@ struct decision decide(struct decider *decider, const struct flow *flow, const s
 
 /* The same in two steps, for who has several flows at hand: decide_prepare() for all of them,
  * then decide_prepared() for each, in order, with what the first said, and the same policy. Memory that
- * decisions wait for is then fetched while others are made. */
+ * decisions wait for is then fetched while others are made, and the answer is written where it is wanted. */
 struct decide_prepared {
 	const struct policy *policy;
 	uint64_t tuple;
@@ -72,8 +72,8 @@ struct decide_prepared {
 
 void decide_prepare(const struct decider *decider, const struct flow *flow, const struct flow_meta *meta,
 		    struct decide_prepared *out);
-struct decision decide_prepared(struct decider *decider, const struct flow *flow, const struct flow_meta *meta,
-				uint64_t now, const struct decide_prepared *prepared);
+void decide_prepared(struct decider *decider, const struct flow *flow, const struct flow_meta *meta, uint64_t now,
+		     const struct decide_prepared *prepared, struct decision *out);
 
 /* What decide() would say of a flow that is not in flight; nothing is accounted.
  * `scores` as of sched_peek(). `sticky_age` in ms, set when the reason is REASON_STICKY. */

@@ -36,6 +36,7 @@ static bool compile_groups(struct policy *policy)
 
 static void compile_links(struct policy *policy)
 {
+	policy->settled = config_mark_settled(policy->config->mask);
 	for (size_t i = 0; i < policy->config->n_links; i++) {
 		const struct link_config *link = &policy->config->links[i];
 		const uint64_t bit = UINT64_C(1) << i;
@@ -138,11 +139,5 @@ uint64_t policy_candidates(const struct policy *policy, const struct flow *flow)
 
 uint64_t policy_best_tier(const struct policy *policy, unsigned group, uint64_t links)
 {
-	const struct tiers *tiers = &policy->tiers[group];
-
-	for (unsigned i = 0; i < tiers->n; i++) {
-		if (tiers->links[i] & links)
-			return tiers->links[i] & links;
-	}
-	return 0;
+	return tiers_best(&policy->tiers[group], links);
 }

@@ -27,9 +27,20 @@ struct policy {
 	struct verdict *verdicts; /* by rule */
 	struct tiers *tiers; /* by group index */
 	uint32_t link_mark[CONFIG_MAX_LINKS]; /* config_mark_link() by link index */
+	uint32_t settled; /* config_mark_settled() */
 	uint64_t carries4; /* links that IPv4 may use */
 	uint64_t carries6; /* links that any IPv6 source may use: with NAT */
 	uint64_t carries6_by_prefix; /* links that an IPv6 source of their prefixes may use */
 };
+
+/* policy_best_tier() */
+static inline uint64_t tiers_best(const struct tiers *tiers, uint64_t links)
+{
+	for (unsigned i = 0; i < tiers->n; i++) {
+		if (tiers->links[i] & links)
+			return tiers->links[i] & links;
+	}
+	return 0;
+}
 
 #endif

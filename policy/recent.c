@@ -5,6 +5,7 @@
 #include "policy/recent.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stdlib.h>
 
 #define WAYS 4
@@ -64,30 +65,40 @@ static uint32_t age(const struct recent_entry *entry, uint64_t now)
 	return (uint32_t)now - entry->time;
 }
 
-/* How well an answer goes here: in the place of its old one or a free one, else of the oldest; of
- * those alike the first (a free one has no time, so free ones are alike) */
-static inline uint64_t fitness(const struct recent_entry *entry, uint64_t key, uint64_t now, unsigned i)
+static uint32_t find_same(struct recent_entry *entries, uint64_t key, uint64_t now, struct recent_entry **place)
 {
-	const uint64_t is_free = !entry->value, same = (entry->key == key) & !is_free;
+	for (unsigned i = 0; i < WAYS; i++) {
+		if (entries[i].value && entries[i].key == key) {
+			*place = &entries[i];
+			return age(&entries[i], now) <= RECENT_LIFETIME_MS ? entries[i].value : 0;
+		}
+	}
+	return 0;
+}
 
-	return same << 35 | is_free << 34 | (uint64_t)age(entry, now) << 2 | (WAYS - 1 - i);
+/* How well a new answer goes here: in a free place, else in that of the oldest; of those alike the
+ * first (a free one has no time, so free ones are alike) */
+static inline uint64_t fitness(const struct recent_entry *entry, uint64_t now, unsigned i)
+{
+	return (uint64_t)!entry->value << 34 | ((uint64_t)age(entry, now) * WAYS + (WAYS - 1 - i));
 }
 
 uint32_t recent_find(struct recent *recent, uint64_t key, uint64_t now, struct recent_entry **place)
 {
-	struct recent_entry *entries = recent->sets[key >> recent->index_shift].entries, *entry;
-	uint64_t most = 0;
+	struct recent_entry *entries = recent->sets[key >> recent->index_shift].entries;
+	const bool same =
+		(entries[0].key == key) | (entries[1].key == key) | (entries[2].key == key) | (entries[3].key == key);
+	uint64_t most = fitness(&entries[0], now, 0);
 
 	static_assert(WAYS == 4, "a place fits two bits");
-	for (unsigned i = 0; i < WAYS; i++) {
-		const uint64_t next = fitness(&entries[i], key, now, i);
+	/* no branch: which one is the oldest cannot be predicted */
+	for (unsigned i = 1; i < WAYS; i++) {
+		const uint64_t next = fitness(&entries[i], now, i);
 
-		/* no branch: which one is the oldest cannot be predicted */
 		most = next > most ? next : most;
 	}
-	entry = &entries[WAYS - 1 - most % WAYS];
-	*place = entry;
-	return most >> 35 && age(entry, now) <= RECENT_LIFETIME_MS ? entry->value : 0;
+	*place = &entries[WAYS - 1 - most % WAYS];
+	return same ? find_same(entries, key, now, place) : 0;
 }
 
 void recent_set(struct recent_entry *place, uint64_t key, uint32_t value, uint64_t now)

@@ -35,9 +35,7 @@
 struct sched_wrr {
 	_Atomic int64_t credit[CONFIG_MAX_LINKS]; /* gained less paid */
 	_Atomic uint32_t weight[CONFIG_MAX_LINKS]; /* at its last turn: a change shows */
-	/* the writer's alone: weights of these links are the runtime's, as of that generation */
-	uint64_t known;
-	uint32_t generation;
+	uint64_t known; /* the writer's alone: stamp of the line-up with just these weights; 0: look */
 };
 
 /* What latency remembers of one group; the same */
@@ -50,12 +48,13 @@ struct sched_latency {
 struct sched_lineup {
 	uint64_t candidates; /* 0: not made yet */
 	uint32_t generation; /* of the runtime values */
+	uint64_t stamp; /* another one for each line-up that this worker made */
 	unsigned n;
-	uint64_t sum; /* of weights */
+	int64_t sum; /* of weights */
 	bool plain; /* capacities are the same for any subset: none is an average one, or scaled */
 	uint8_t link[CONFIG_MAX_LINKS]; /* the candidates' indices, in order */
-	uint32_t weight[CONFIG_MAX_LINKS]; /* by link index */
 	/* by place in link[] */
+	uint32_t weight[CONFIG_MAX_LINKS];
 	uint32_t capacity[CONFIG_MAX_LINKS]; /* effective, scaled; not 0 */
 	uint32_t inverse[CONFIG_MAX_LINKS]; /* of the capacity, times a number that is the same for all; rounded */
 };
@@ -71,6 +70,8 @@ struct sched_state {
 	struct sched_wrr wrr[CONFIG_MAX_GROUPS + 1];
 	struct sched_latency latency[CONFIG_MAX_GROUPS + 1];
 	struct sched_lineups lineups[CONFIG_MAX_GROUPS + 1];
+	uint64_t stamps; /* line-ups made so far */
+	uint32_t unreported, noise; /* load.unreported, and by how much counts may then be off (sched_least_load.c) */
 };
 
 struct sched_input {

@@ -26,13 +26,22 @@ static uint64_t square_root(uint64_t n)
 	return root;
 }
 
-/* By what counts may be off, times a capacity: a / b is a tie with the least load c / d where
- * a - noise <= b c / d, that is a d <= c b + noise d; and what is not whole does not matter */
-static uint64_t slack(const struct load *load, uint32_t capacity)
+/* By how many FRACTIONs of a flow counts may be off */
+static uint32_t noise(uint32_t unreported)
 {
-	const uint64_t unreported = atomic_load_explicit(&load->unreported, memory_order_relaxed);
+	return (uint32_t)square_root((uint64_t)unreported * FRACTION * FRACTION / 4);
+}
 
-	return square_root(unreported * FRACTION * FRACTION / 4) * capacity / FRACTION;
+static uint32_t unreported(const struct load *load)
+{
+	return atomic_load_explicit(&load->unreported, memory_order_relaxed);
+}
+
+/* a / b is a tie with the least load c / d where a - noise <= b c / d, that is where a d is at most
+ * c b and this; what is not whole does not matter */
+static uint64_t slack(uint32_t noise_now, uint32_t capacity)
+{
+	return (uint64_t)noise_now * capacity / FRACTION;
 }
 
 /* flows / capacity: the load of a link with the new flow on it */
@@ -41,156 +50,158 @@ struct quotient {
 	uint32_t capacity;
 };
 
-static struct quotient load_of(const uint32_t *capacity, const struct load *load, unsigned link)
-{
-	return (struct quotient){ UINT64_C(1) + load_sending(load, link), capacity[link] };
-}
-
 /* ---- the definition ---- */
 
-/* Of these links, those whose load cannot be told from the least one */
-static uint64_t ties(const uint32_t *capacity, const struct load *load, uint64_t among)
+/* Links whose load cannot be told from the least one. Flows are those that were counted, by place in
+ * the line-up: to count again would find others, and perhaps no least one. */
+static uint64_t ties(const struct sched_lineup *lineup, const uint32_t *sending, uint32_t noise_now)
 {
-	struct quotient least = load_of(capacity, load, sched_lowest(among));
+	struct quotient least = { UINT64_C(1) + sending[0], lineup->capacity[0] };
 	uint64_t found = 0, more;
 
-	for (uint64_t links = among; links; links &= links - 1) {
-		const struct quotient next = load_of(capacity, load, sched_lowest(links));
+	for (unsigned j = 1; j < lineup->n; j++) {
+		const struct quotient next = { UINT64_C(1) + sending[j], lineup->capacity[j] };
 
 		if (next.flows * least.capacity < least.flows * next.capacity)
 			least = next;
 	}
-	more = slack(load, least.capacity);
-	for (uint64_t links = among; links; links &= links - 1) {
-		const struct quotient next = load_of(capacity, load, sched_lowest(links));
+	more = slack(noise_now, least.capacity);
+	for (unsigned j = 0; j < lineup->n; j++) {
+		const struct quotient next = { UINT64_C(1) + sending[j], lineup->capacity[j] };
 
 		if (next.flows * least.capacity <= least.flows * next.capacity + more)
-			found |= links & -links;
+			found |= UINT64_C(1) << lineup->link[j];
 	}
 	return found;
 }
 
 /* ---- the same for each decision ----
  * No branch depends on a load: which link is the least loaded, and which ones are ties, cannot be
- * predicted. The least one is guessed by rounded numbers; that no other has less, and no weight has
- * changed, shows while the turn is taken. Else the turn is taken back, and done by the definition. */
+ * predicted. The least one is guessed by rounded numbers; if another has less, or a weight has
+ * changed since its last turn, that shows while the turn is taken; it is taken back, and the
+ * definition decides. */
 
-struct contest {
-	const struct sched_lineup *lineup;
-	/* by place in the line-up */
-	uint32_t sending[CONFIG_MAX_LINKS];
-	uint32_t gain[CONFIG_MAX_LINKS]; /* of ties: the capacity; others: 0 */
-	int64_t sum; /* of gains */
-	uint64_t wrong; /* not 0: the guess was, or a weight has changed */
-};
-
-/* Counts all, and returns the link that seems the least loaded */
-static struct quotient guess_least(struct contest *contest, const struct load *load)
+/* Counts all, by place in the line-up, and returns the link that seems the least loaded; inline, as
+ * `workers` is mostly one */
+static inline struct quotient guess_least(const struct sched_lineup *lineup, const struct load *load, unsigned workers,
+					  uint32_t *sending)
 {
-	const struct sched_lineup *lineup = contest->lineup;
-	const unsigned n = lineup->n, workers = load->workers;
+	const unsigned n = lineup->n;
 	uint64_t least = UINT64_MAX;
+	unsigned place;
 
 	for (unsigned j = 0; j < n; j++) {
-		const uint32_t sending = load_sending_of(load, workers, lineup->link[j]);
+		const uint32_t now = load_sending_of(load, workers, lineup->link[j]);
 		/* its place takes the low bits of a number that is a guess anyhow */
-		const uint64_t guess = ((UINT64_C(1) + sending) * lineup->inverse[j] | (CONFIG_MAX_LINKS - 1)) - j;
+		const uint64_t guess = ((UINT64_C(1) + now) * lineup->inverse[j] | (CONFIG_MAX_LINKS - 1)) - j;
 
-		contest->sending[j] = sending;
+		sending[j] = now;
 		least = guess < least ? guess : least;
 	}
-	least = ~least % CONFIG_MAX_LINKS;
-	return (struct quotient){ UINT64_C(1) + contest->sending[least], lineup->capacity[least] };
+	place = ~least % CONFIG_MAX_LINKS;
+	return (struct quotient){ UINT64_C(1) + sending[place], lineup->capacity[place] };
 }
 
-static void find_ties(struct contest *contest, const struct load *load)
+/* Bit j: the link at place j is a tie. 0: the guess was wrong. */
+static uint64_t tied_places(const struct sched_lineup *lineup, const uint32_t *sending, struct quotient least,
+			    uint64_t more)
 {
-	const struct sched_lineup *lineup = contest->lineup;
-	const struct quotient least = guess_least(contest, load);
-	const uint64_t more = slack(load, least.capacity);
-	const unsigned n = lineup->n;
-	uint64_t wrong = 0;
-	int64_t sum = 0;
+	uint64_t found = 0, wrong = 0;
 
-	for (unsigned j = 0; j < n; j++) {
-		const uint64_t mine = (UINT64_C(1) + contest->sending[j]) * least.capacity;
+	for (unsigned j = lineup->n; j--;) {
+		const uint64_t mine = (UINT64_C(1) + sending[j]) * least.capacity;
 		const uint64_t theirs = least.flows * lineup->capacity[j];
-		const uint32_t gain = lineup->capacity[j] & -(uint32_t)(mine <= theirs + more);
 
-		wrong |= mine < theirs;
-		contest->gain[j] = gain;
-		sum += gain;
+		wrong |= mine - theirs; /* below 0: the highest bit */
+		found = 2 * found + (mine <= theirs + more);
 	}
-	contest->sum = sum;
-	contest->wrong = wrong;
+	return wrong >> 63 ? 0 : found;
 }
 
-static unsigned take_turn(struct sched_wrr *row, struct contest *contest)
+static uint32_t noise_kept(struct sched_state *state, const struct load *load)
 {
-	const struct sched_lineup *lineup = contest->lineup;
-	const unsigned n = lineup->n;
-	uint64_t wrong = contest->wrong;
-	int64_t most = INT64_MIN;
+	const uint32_t now = unreported(load);
 
-	for (unsigned j = 0; j < n; j++) {
-		const unsigned i = lineup->link[j];
-		const uint32_t gain = contest->gain[j];
-		const uint64_t takes = -(uint64_t)(gain != 0);
-		const int64_t credit = sched_wrr_add(row, i, gain);
-		const int64_t standing = sched_wrr_standing(credit, j) - (int64_t)(~takes >> 2);
+	if (state->unreported != now) {
+		state->unreported = now;
+		state->noise = noise(now);
+	}
+	return state->noise;
+}
 
-		wrong |= (sched_wrr_weight(row, i) ^ gain) & takes;
+/* The links at these places gain their capacity, and the richest pays for it: its link. Or a negative
+ * number: nothing was done, as some weight has changed. */
+static int take_turn(struct sched_wrr *row, const struct sched_lineup *lineup, uint64_t places)
+{
+	int64_t most = INT64_MIN, sum = 0;
+	uint32_t changed = 0;
+
+	for (uint64_t left = places; left; left &= left - 1) {
+		const unsigned j = sched_lowest(left), i = lineup->link[j];
+		const uint32_t capacity = lineup->capacity[j];
+		const int64_t standing = sched_wrr_standing(sched_wrr_add(row, i, capacity), i);
+
+		sum += capacity;
+		changed |= sched_wrr_weight(row, i) ^ capacity;
 		most = standing > most ? standing : most;
 	}
-	contest->wrong = wrong;
-	return lineup->link[sched_wrr_place(most)];
+	if (!changed)
+		return (int)sched_wrr_pay(row, most, sum);
+	for (uint64_t left = places; left; left &= left - 1) {
+		const unsigned j = sched_lowest(left);
+
+		sched_wrr_add(row, lineup->link[j], -(int64_t)lineup->capacity[j]);
+	}
+	return -1;
 }
 
-static unsigned by_definition(struct sched_wrr *row, const struct sched_lineup *lineup, const struct sched_input *input)
+static unsigned by_definition(struct sched_wrr *row, const struct sched_lineup *lineup, const uint32_t *sending,
+			      uint32_t noise_now)
 {
 	uint32_t capacity[CONFIG_MAX_LINKS];
 
-	sched_lineup_capacities(lineup, capacity);
-	return sched_wrr_take(row, ties(capacity, input->load, input->candidates), capacity);
+	sched_lineup_spread(lineup, lineup->capacity, capacity);
+	return sched_wrr_take(row, ties(lineup, sending, noise_now), capacity);
 }
 
 static unsigned least_load_pick(struct sched_state *state, const struct sched_input *input)
 {
+	const unsigned workers = input->load->workers;
 	struct sched_wrr *row = &state->wrr[input->slot];
-	struct contest contest;
-	unsigned best;
+	uint32_t sending[CONFIG_MAX_LINKS], noise_now;
+	const struct sched_lineup *lineup;
+	struct quotient least;
+	uint64_t places;
+	int link;
 
 	if (!(input->candidates & (input->candidates - 1)))
 		return sched_lowest(input->candidates);
-	contest.lineup = sched_lineup_get(state, input);
-	find_ties(&contest, input->load);
-	best = take_turn(row, &contest);
-	if (!contest.wrong) {
-		sched_wrr_add(row, best, -contest.sum);
-		return best;
-	}
-	for (unsigned j = 0; j < contest.lineup->n; j++)
-		sched_wrr_add(row, contest.lineup->link[j], -(int64_t)contest.gain[j]);
-	return by_definition(row, contest.lineup, input);
+	lineup = sched_lineup_get(state, input);
+	if (workers == 1)
+		least = guess_least(lineup, input->load, 1, sending);
+	else
+		least = guess_least(lineup, input->load, workers, sending);
+	noise_now = noise_kept(state, input->load);
+	places = tied_places(lineup, sending, least, slack(noise_now, least.capacity));
+	link = places ? take_turn(row, lineup, places) : -1;
+	return link < 0 ? by_definition(row, lineup, sending, noise_now) : (unsigned)link;
 }
 
 static unsigned least_load_peek(const struct sched_state *state, const struct sched_input *input,
 				int64_t scores[CONFIG_MAX_LINKS])
 {
 	struct sched_lineup lineup;
-	uint32_t capacity[CONFIG_MAX_LINKS];
+	uint32_t sending[CONFIG_MAX_LINKS], capacity[CONFIG_MAX_LINKS];
 	int64_t credits[CONFIG_MAX_LINKS];
 
 	sched_lineup_make(&lineup, input);
-	sched_lineup_capacities(&lineup, capacity);
-	/* higher is nearer: shown are the flows, negative */
-	for (uint64_t links = input->candidates; links; links &= links - 1) {
-		const unsigned i = sched_lowest(links);
-
-		scores[i] = -(int64_t)load_sending(input->load, i);
+	for (unsigned j = 0; j < lineup.n; j++) {
+		sending[j] = load_sending(input->load, lineup.link[j]);
+		scores[lineup.link[j]] = -(int64_t)sending[j]; /* higher is nearer: shown are the flows, negative */
 	}
-	return sched_wrr_look(&state->wrr[input->slot], ties(capacity, input->load, input->candidates), capacity,
-			      credits);
+	sched_lineup_spread(&lineup, lineup.capacity, capacity);
+	return sched_wrr_look(&state->wrr[input->slot], ties(&lineup, sending, noise(unreported(input->load))),
+			      capacity, credits);
 }
 
 const struct sched_ops sched_least_load_ops = { .pick = least_load_pick, .peek = least_load_peek };

@@ -44,7 +44,7 @@ static void fill_capacities(struct sched_lineup *lineup, const struct sched_inpu
 	for (unsigned j = 0; j < lineup->n; j++) {
 		const uint64_t stated = link_runtime_capacity(input->runtime, lineup->link[j]);
 
-		effective[j] = lineup->weight[lineup->link[j]] * (stated ? stated : mean);
+		effective[j] = lineup->weight[j] * (stated ? stated : mean);
 		all |= effective[j]; /* as many bits as the largest */
 	}
 	shift = bits_of(all) > CAPACITY_BITS ? bits_of(all) - CAPACITY_BITS : 0;
@@ -77,23 +77,29 @@ void sched_lineup_make(struct sched_lineup *lineup, const struct sched_input *in
 	for (uint64_t links = input->candidates; links; links &= links - 1) {
 		const unsigned i = sched_lowest(links);
 
+		lineup->weight[lineup->n] = link_runtime_weight(input->runtime, i);
+		lineup->sum += lineup->weight[lineup->n];
 		lineup->link[lineup->n++] = (uint8_t)i;
-		lineup->weight[i] = link_runtime_weight(input->runtime, i);
-		lineup->sum += lineup->weight[i];
 	}
 	fill_capacities(lineup, input);
 	fill_inverses(lineup);
 }
 
-void sched_lineup_capacities(const struct sched_lineup *lineup, uint32_t *capacity)
+void sched_lineup_spread(const struct sched_lineup *lineup, const uint32_t *by_place, uint32_t *by_link)
 {
 	for (unsigned j = 0; j < lineup->n; j++)
-		capacity[lineup->link[j]] = lineup->capacity[j];
+		by_link[lineup->link[j]] = by_place[j];
 }
 
 static bool fits(const struct sched_lineup *lineup, const struct sched_input *input)
 {
 	return lineup->candidates == input->candidates && lineup->generation == link_runtime_generation(input->runtime);
+}
+
+static void renew(struct sched_state *state, struct sched_lineup *lineup, const struct sched_input *input)
+{
+	sched_lineup_make(lineup, input);
+	lineup->stamp = ++state->stamps;
 }
 
 const struct sched_lineup *sched_lineup_get(struct sched_state *state, const struct sched_input *input)
@@ -103,7 +109,7 @@ const struct sched_lineup *sched_lineup_get(struct sched_state *state, const str
 	if (!fits(&lineups->lineup[lineups->last], input)) {
 		lineups->last ^= 1;
 		if (!fits(&lineups->lineup[lineups->last], input))
-			sched_lineup_make(&lineups->lineup[lineups->last], input);
+			renew(state, &lineups->lineup[lineups->last], input);
 	}
 	return &lineups->lineup[lineups->last];
 }

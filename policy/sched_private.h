@@ -22,8 +22,8 @@ extern const struct sched_ops sched_latency_ops;
 /* The line-up of the candidates, kept in `state`; or made anew */
 const struct sched_lineup *sched_lineup_get(struct sched_state *state, const struct sched_input *input);
 void sched_lineup_make(struct sched_lineup *lineup, const struct sched_input *input);
-/* Its capacities by link index; others are left as they are */
-void sched_lineup_capacities(const struct sched_lineup *lineup, uint32_t *capacity);
+/* Values by place, to values by link index; those of other links are left as they are */
+void sched_lineup_spread(const struct sched_lineup *lineup, const uint32_t *by_place, uint32_t *by_link);
 
 /* One smooth round robin turn among `candidates` with these weights (by link index), for
  * schedulers that break ties by it; look() leaves the row as it is and fills `scores` */
@@ -49,16 +49,20 @@ static inline int64_t sched_wrr_add(struct sched_wrr *row, unsigned link, int64_
 	return credit;
 }
 
-/* A credit and a place in a line-up as one number: more credit is more, and of the same the first
- * place. Credits are sums of less than 2^34 each, so there are bits to spare. */
-static inline int64_t sched_wrr_standing(int64_t credit, unsigned place)
+/* A credit and its link as one number: more credit is more, and of the same the lowest index.
+ * Credits are sums of less than 2^34 each, so there are bits to spare. */
+static inline int64_t sched_wrr_standing(int64_t credit, unsigned link)
 {
-	return credit * CONFIG_MAX_LINKS + (CONFIG_MAX_LINKS - 1) - place;
+	return credit * CONFIG_MAX_LINKS - link;
 }
 
-static inline unsigned sched_wrr_place(int64_t standing)
+/* Who stands like this has its turn, and pays the sum of what all have gained */
+static inline unsigned sched_wrr_pay(struct sched_wrr *row, int64_t standing, int64_t sum)
 {
-	return CONFIG_MAX_LINKS - 1 - (uint64_t)standing % CONFIG_MAX_LINKS;
+	const unsigned link = -(uint64_t)standing % CONFIG_MAX_LINKS;
+
+	atomic_store_explicit(&row->credit[link], (standing + link) / CONFIG_MAX_LINKS - sum, memory_order_relaxed);
+	return link;
 }
 
 /* Candidates whose traffic is below the group's share of their capacity (sched_spillover.c) */

@@ -40,9 +40,9 @@ static struct wrr_turn turn_begin(const struct sched_wrr *row, uint64_t candidat
 /* After a change of weight: no credit beyond what these weights could have made */
 static void cut_credits(struct sched_wrr *row, uint64_t candidates, const uint32_t *weights, int64_t bound)
 {
+	row->known = 0;
 	for (uint64_t links = candidates; links; links &= links - 1) {
 		const unsigned i = sched_lowest(links);
-
 		const int64_t credit = sched_wrr_credit(row, i);
 
 		sched_wrr_add(row, i, clamp(credit, bound) - credit);
@@ -75,10 +75,8 @@ unsigned sched_wrr_take(struct sched_wrr *row, uint64_t candidates, const uint32
 	if (!(candidates & (candidates - 1)))
 		return best;
 	turn = turn_begin(row, candidates, weights);
-	if (turn.changed) {
+	if (turn.changed)
 		cut_credits(row, candidates, weights, turn.sum);
-		row->known = 0;
-	}
 	for (uint64_t links = candidates; links; links &= links - 1) {
 		const unsigned i = sched_lowest(links);
 		const int64_t credit = sched_wrr_add(row, i, weights[i]);
@@ -90,51 +88,68 @@ unsigned sched_wrr_take(struct sched_wrr *row, uint64_t candidates, const uint32
 	return best;
 }
 
-/* Weights of the runtime that have not taken a turn yet in this row, or another scheduler's weights since */
-static void know_weights(struct sched_wrr *row, const struct sched_lineup *lineup)
+/* Are the weights those of the last turn? */
+static bool known(struct sched_wrr *row, const struct sched_lineup *lineup)
 {
-	const struct wrr_turn turn = turn_begin(row, lineup->candidates, lineup->weight);
+	bool same = true;
 
-	if (turn.changed)
-		cut_credits(row, lineup->candidates, lineup->weight, turn.sum);
-	if (row->generation != lineup->generation)
-		row->known = 0;
-	row->generation = lineup->generation;
-	row->known |= lineup->candidates;
+	if (row->known == lineup->stamp)
+		return true;
+	for (unsigned j = 0; j < lineup->n; j++)
+		same &= sched_wrr_weight(row, lineup->link[j]) == lineup->weight[j];
+	row->known = same ? lineup->stamp : 0;
+	return same;
+}
+
+/* Each link gains its weight; returns the standing of the richest. Two at a time: one comparison
+ * need not wait for the other; and no branch, as the turns look random. */
+static int64_t take_turn(struct sched_wrr *row, const struct sched_lineup *lineup)
+{
+	const unsigned n = lineup->n;
+	int64_t most = INT64_MIN, other = INT64_MIN;
+	unsigned j = 0;
+
+	for (; j + 1 < n; j += 2) {
+		const unsigned i = lineup->link[j], k = lineup->link[j + 1];
+		const int64_t one = sched_wrr_standing(sched_wrr_add(row, i, lineup->weight[j]), i);
+		const int64_t two = sched_wrr_standing(sched_wrr_add(row, k, lineup->weight[j + 1]), k);
+
+		most = one > most ? one : most;
+		other = two > other ? two : other;
+	}
+	if (j < n) {
+		const unsigned i = lineup->link[j];
+		const int64_t one = sched_wrr_standing(sched_wrr_add(row, i, lineup->weight[j]), i);
+
+		most = one > most ? one : most;
+	}
+	return other > most ? other : most;
 }
 
 static unsigned wrr_pick(struct sched_state *state, const struct sched_input *input)
 {
 	struct sched_wrr *row = &state->wrr[input->slot];
 	const struct sched_lineup *lineup;
-	int64_t most = INT64_MIN;
-	unsigned best, n;
+	uint32_t weights[CONFIG_MAX_LINKS];
 
 	if (!(input->candidates & (input->candidates - 1)))
 		return sched_lowest(input->candidates);
 	lineup = sched_lineup_get(state, input);
-	if ((lineup->candidates & ~row->known) || row->generation != lineup->generation)
-		know_weights(row, lineup);
-	n = lineup->n;
-	for (unsigned j = 0; j < n; j++) {
-		const unsigned i = lineup->link[j];
-		const int64_t standing = sched_wrr_standing(sched_wrr_add(row, i, lineup->weight[i]), j);
-
-		/* no branch: the turns look random */
-		most = standing > most ? standing : most;
-	}
-	best = lineup->link[sched_wrr_place(most)];
-	sched_wrr_add(row, best, -(int64_t)lineup->sum);
-	return best;
+	if (known(row, lineup))
+		return sched_wrr_pay(row, take_turn(row, lineup), lineup->sum);
+	sched_lineup_spread(lineup, lineup->weight, weights);
+	return sched_wrr_take(row, input->candidates, weights);
 }
 
 static unsigned wrr_peek(const struct sched_state *state, const struct sched_input *input,
 			 int64_t scores[CONFIG_MAX_LINKS])
 {
+	uint32_t weights[CONFIG_MAX_LINKS];
 	struct sched_lineup lineup;
 
 	sched_lineup_make(&lineup, input);
-	return sched_wrr_look(&state->wrr[input->slot], input->candidates, lineup.weight, scores);
+	sched_lineup_spread(&lineup, lineup.weight, weights);
+	return sched_wrr_look(&state->wrr[input->slot], input->candidates, weights, scores);
 }
 
 const struct sched_ops sched_wrr_ops = { .pick = wrr_pick, .peek = wrr_peek };

@@ -51,12 +51,51 @@ static void test_smallest_table(void **state)
 	recent_free(recent);
 }
 
+/* One set of four against a list: the same place is found by both ways to put */
+static void test_against_a_list(void **state)
+{
+	struct {
+		uint64_t key, time;
+		uint32_t value;
+	} list[4] = { { 0 } };
+	struct recent *recent = recent_new(0);
+	uint64_t random = fixture_seed(), now = 1000;
+
+	(void)state;
+	for (uint32_t turn = 1; turn < 50000; turn++) {
+		const uint64_t key = fixture_below(&random, 7); /* 0, too: what free places have */
+		uint32_t expected = 0, place = 4;
+		struct recent_entry *found;
+
+		now += fixture_below(&random, 800);
+		for (unsigned i = 4; i--;) /* its own, else a free one, else the oldest; of those alike the first */
+			place = place == 4 || list[i].time <= list[place].time ? i : place;
+		for (unsigned i = 4; i--;)
+			place = list[i].value && list[i].key == key ? i : place;
+		if (list[place].value && list[place].key == key && now - list[place].time <= RECENT_LIFETIME_MS)
+			expected = list[place].value;
+		assert_int_equal(recent_get(recent, key, now), expected);
+		assert_int_equal(recent_find(recent, key, now, &found), expected);
+		if (fixture_below(&random, 2))
+			continue;
+		if (turn % 2)
+			recent_set(found, key, turn, now);
+		else
+			recent_put(recent, key, turn, now);
+		list[place].key = key;
+		list[place].time = now;
+		list[place].value = turn;
+	}
+	recent_free(recent);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_lives_for_its_lifetime),
 		cmocka_unit_test(test_oldest_of_a_set_goes_first),
 		cmocka_unit_test(test_smallest_table),
+		cmocka_unit_test(test_against_a_list),
 	};
 
 	return cmocka_run_group_tests_name("recent", tests, NULL, NULL);
