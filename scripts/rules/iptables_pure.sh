@@ -46,6 +46,7 @@ pure_known() {
 # Why TCP without SYN is queued too: see nft_exceptions()
 pure_exceptions() {
 	add "$1" "-m conntrack ! --ctstate NEW -j RETURN"
+	add "$1" "-m conntrack --ctstatus CONFIRMED -j RETURN"
 	add "$1" "-m mark ! --mark 0/$mask -j RETURN"
 	if [ "$family" = 4 ]; then
 		add "$1" "-m addrtype --dst-type LOCAL,BROADCAST,ANYCAST,MULTICAST -j RETURN"

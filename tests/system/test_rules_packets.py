@@ -244,6 +244,23 @@ def test_daemon_decides_and_is_counted(start):
     assert counters(w) == {"decided": 80, "fallback": 0}
 
 
+def test_connections_older_than_the_rules_are_left_alone(start, backend):
+    """Of those that nobody answers every packet is NEW, and their NAT is settled: asking the daemon would be in vain."""
+    w = start()
+    w.balancer.rules("stop")
+    w.router.forward()
+    table(w.router, "tracking", ("forward priority 0", "ct state new accept"))
+    nobody = "203.0.113.99"
+    old = w.traffic(to=[nobody], flows=5, rate=100, udp=True, timeout=0.2)
+    assert old.result()["completed"] == 0
+    w.balancer.rules("--backend", backend, "start")
+    w.balancer.start_daemon()
+    again = w.traffic(to=[nobody], flows=5, rate=100, udp=True, timeout=0.2, run=old.run)
+    assert again.result()["completed"] == 0
+    assert marks(w.router, "-p", "udp", "-d", nobody) == [0] * 5
+    assert w.router.sh("cat /proc/net/netfilter/nfnetlink_queue").split()[7] == "0", "packets that were queued"
+
+
 def test_source_beyond_its_limit_takes_the_fallback(start):
     w = start(source_limit=20)
     w.balancer.start_daemon()
