@@ -5,8 +5,10 @@
  * Theory of operation. To be woken costs more than an event itself, and it is the new
  * connection that pays: the kernel wakes this thread in the middle of forwarding its
  * packet, on its processor. So while events come the socket is not polled; a timer looks
- * at it every feedback-interval, and reads what has gathered. When none has come for a
- * while the timer stops, and the socket is polled again: an idle router is left in peace.
+ * at it every feedback-interval, and reads what has gathered. It looks less and less often
+ * while nothing comes: news of few connections may be older, of many they may not. When
+ * none has come for a while the timer stops, and the socket is polled again: an idle
+ * router is left in peace.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -21,6 +23,7 @@
 #define EVENT_BUFFER (32 << 20) /* bytes: about a second of events at 5,000 flows/s */
 #define EVENTS_AT_ONCE 1024 /* then timers and the control socket have a turn */
 #define CALM_US 20000 /* without an event: poll again */
+#define LONGEST_US 1000 /* from look to look, unless feedback-interval itself is longer */
 #define RESYNC_PAUSE_US UINT64_C(100000)
 #define KERNEL_EVENT_NS 1000 /* of a processor, to make an event and hand it over; measured */
 #define OLD_US 1000000 /* how long before now an event may have happened, for timers */
@@ -158,15 +161,27 @@ static void wait_for_time(struct feedback *feedback, uint32_t us)
 	set_timer(feedback, us);
 }
 
+/* Until the next look: feedback-interval after news, and twice as long from one look in vain to the next */
+static uint32_t next_pause(const struct feedback *feedback, int n)
+{
+	const uint32_t interval = policy_config(feedback->daemon->policy)->feedback_interval;
+	const uint32_t longest = interval > LONGEST_US ? interval : LONGEST_US;
+
+	if (n > 0 || feedback->pause < interval)
+		return interval;
+	return 2 * feedback->pause < longest ? 2 * feedback->pause : longest;
+}
+
 /* `n` events have just been heard */
 static void wait_for_next(struct feedback *feedback, int n, uint64_t now)
 {
-	const uint32_t interval = policy_config(feedback->daemon->policy)->feedback_interval;
+	const bool at_once = policy_config(feedback->daemon->policy)->feedback_interval == 0;
 
 	if (n > 0)
 		feedback->heard = now;
-	if (interval && n < EVENTS_AT_ONCE && now - feedback->heard < CALM_US)
-		wait_for_time(feedback, interval);
+	feedback->pause = next_pause(feedback, n);
+	if (!at_once && n < EVENTS_AT_ONCE && now - feedback->heard < CALM_US)
+		wait_for_time(feedback, feedback->pause);
 	else if (!feedback->polled && !wait_for_event(feedback))
 		set_timer(feedback, CALM_US);
 }

@@ -30,6 +30,7 @@ struct feedback {
 	int timer; /* its events are `due` */
 	bool polled; /* an event wakes us at once; else the timer does */
 	uint64_t heard; /* us, monotonic: the last event */
+	uint32_t pause; /* us, from the last look to this one */
 	struct conntrack_dump *look; /* a paced look that runs, or NULL */
 	uint64_t next_look, next_resync; /* us, monotonic */
 	uint64_t next_second;

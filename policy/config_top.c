@@ -214,7 +214,7 @@ void parse_top(struct parse *parse, cfg_t *root)
 	config->local = get_bool(parse, root, "local", false);
 	config->feedback = get_bool(parse, root, "feedback", true);
 	config->feedback_budget = get_number(parse, root, "feedback-budget", 20, 1, 100);
-	config->feedback_interval = get_number(parse, root, "feedback-interval", 1000, 0, 10000);
+	config->feedback_interval = get_number(parse, root, "feedback-interval", 200, 0, 10000);
 	config->offload = get_bool(parse, root, "offload", false);
 	config->ip_forward = get_word(parse, root, "ip-forward", IP_FORWARD_SET, ip_forward_words, 2);
 	config->rule_preference = get_number(parse, root, "rule-preference", 10000, 1, MAX_PREFERENCE);

@@ -407,6 +407,15 @@ def test_events_gather(make_world):
         assert all(us > 1 for us in links(world, "rtt_us").values())
 
 
+def test_few_events_are_looked_for_less_often(make_world):
+    """A look in vain doubles the time to the next: after a connection come 25 looks until the socket is polled again, not 100"""
+    world = begin(make_world(links=2))
+    done, rate = sleeps_per_second(world, lambda: world.traffic(flows=60, rate=20).result())
+    assert done["completed"] == 60
+    assert rate < 20 * 50 + 1.5 * TICKS
+    counts(world, 0)
+
+
 def test_events_at_once(make_world):
     world = begin(make_world(links=2), feedback_interval=0)
     done, rate = sleeps_per_second(world, lambda: world.traffic(flows=500, rate=250).result())
