@@ -33,6 +33,7 @@
 
 #define SHAPE_KINDS (1u << FIELDS)
 #define NO_RULE UINT_MAX /* in rule_at: between the last rule of a shape and the next word */
+#define MARKED (1u << 31) /* in rule_at: the rule states marks; others need not be looked at (a miss of the cache) */
 
 /* Rules that state the same fields, in words `begin` up to `end` of the bitmaps */
 struct shape {
@@ -127,7 +128,7 @@ static unsigned *place_rules(struct classifier *classifier, const struct census 
 		const struct shape *shape = &classifier->shapes[census->shape[stated]];
 
 		position[i] = shape->begin * 64 + placed[stated]++;
-		classifier->rule_at[position[i]] = i;
+		classifier->rule_at[position[i]] = i | (classifier->rules[i].n_marks ? MARKED : 0);
 	}
 	return position;
 }
@@ -293,11 +294,12 @@ static bool word_first(struct lookup *lookup, const struct shape *shape, unsigne
 		positions &= span_word(&classifier->fields[field], class_span(lookup, field, word / 64), word % 64);
 	}
 	for (; positions; positions &= positions - 1) {
-		const unsigned rule = classifier->rule_at[word * 64 + (unsigned)__builtin_ctzll(positions)];
+		const unsigned entry = classifier->rule_at[word * 64 + (unsigned)__builtin_ctzll(positions)];
+		const unsigned rule = entry & ~MARKED;
 
 		if (rule >= lookup->best)
 			return true;
-		if (classifier_marks_hold(&classifier->rules[rule], lookup->meta)) {
+		if (!(entry & MARKED) || classifier_marks_hold(&classifier->rules[rule], lookup->meta)) {
 			lookup->best = rule;
 			return true;
 		}

@@ -374,7 +374,7 @@ static bool compile_buckets(struct steps *steps, unsigned family)
 		steps->n_buckets = 1;
 		return fill_buckets(steps, family);
 	}
-	while (wanted < 2 * steps->n && wanted < MAX_BUCKETS)
+	while (wanted < steps->n / 2 && wanted < MAX_BUCKETS)
 		wanted *= 2;
 	steps->base = key_prefix(steps->step[1].first, family);
 	space = key_prefix(steps->step[steps->n - 1].first, family) - steps->base;
