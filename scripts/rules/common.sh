@@ -24,6 +24,15 @@ die() {
 without() { awk -v file="$1" 'BEGIN { while ((getline line <file) > 0) known[line] = 1 } !($0 in known)'; }
 emit() { printf '%s\n' "$*"; }
 
+# Is this a kernel before MAJOR MINOR?
+kernel_before() {
+	release=$(uname -r)
+	major=${release%%.*}
+	minor=${release#*.}
+	minor=${minor%%[!0-9]*}
+	[ "$major" -lt "$1" ] || { [ "$major" -eq "$1" ] && [ "$minor" -lt "$2" ]; }
+}
+
 need_root() {
 	[ "$(id -u)" = 0 ] || die "must be run as root (it changes the network's rules)"
 }

@@ -11,6 +11,7 @@
 #   prerouting -151  steer     settled flows get their mark; who is to be decided: mark `waiting`,
 #                              to userspace (backend nft+iptables: in iptables' mangle, -150)
 #   prerouting nat   commit    save the decision, or let the fallback decide
+#   prerouting -149  overtaken (up to Linux 6.11) another packet of the flow was decided meanwhile
 #   input            proxied   a flow that ended in the router takes no link
 #   forward 100      settled_fast  established flows past all of this, if wanted (offload.sh)
 #   output -152..-149          the same for the router's own packets
@@ -222,12 +223,9 @@ nft_queue() {
 
 # The order of these is the same on every kernel: a mark that the connection has
 # already wins (another packet of it was first), then the daemon's choice, then the
-# fallback. A choice counts once: in the packet that it was made for. Up to Linux 6.11
-# a packet that waited beside the first one comes back with the first one's entry, which
-# is confirmed by then: its mark is not this packet's verdict. In prerouting no such
-# packet comes here, nor any other of a connection that has begun, at no cost: that is
-# what chains of type nat are. It has the first one's answer; if the fallback had that
-# one, the guard stops it. Ahead of everybody's DNAT, which would end the way.
+# fallback. A choice counts once: in the packet that it was made for. No packet of a
+# connection that has begun comes here, at no cost: that is what chains of type nat are.
+# Ahead of everybody's DNAT, which would end the way.
 nft_commit() {
 	emit "	chain commit {"
 	emit "		type nat hook prerouting priority -149; policy accept;"
@@ -259,6 +257,17 @@ nft_commit() {
 	else
 		emit "		drop comment \"nobody decided, and fallback is off\""
 	fi
+	emit "	}"
+}
+
+# Up to Linux 6.11 a packet that waited beside another one of its connection comes back with
+# that one's entry, which is confirmed by then. Its own answer is another where the queue was
+# full and the fallback took the other one. (Later kernels let it go by its own answer.)
+nft_overtaken() {
+	kernel_before 6 12 || return 0
+	emit "	chain overtaken {"
+	emit "		type filter hook prerouting priority -149; policy accept;"
+	emit "		ct state new ct status & confirmed != 0 meta mark & $mask != 0 goto known"
 	emit "	}"
 }
 
@@ -570,6 +579,7 @@ nft_text() {
 	nft_steer
 	nft_fallback
 	nft_commit
+	nft_overtaken
 	nft_own
 	nft_settle
 	nft_offload

@@ -71,3 +71,24 @@ def test_two_packets_of_one_flow(make_world, protocol):
     assert len(entries) == FLOWS
     again = world.traffic(flows=FLOWS, rate=100, udp=protocol == "udp")
     all_well(again.result(), FLOWS)
+
+
+def test_first_packet_waits_while_fallback_takes_second(make_world):
+    """The queue is full of first packets when the second ones come: none is lost"""
+    world = make_world(links=2, clients=1)
+    count_arrivals(world)
+    daemon = world.balancer
+    daemon.configure(world.links, source_limit=0, queue_length=FLOWS)
+    daemon.start()
+    # a turn ahead of the fallback, the daemon takes the other link for each
+    all_well(world.traffic(flows=1, udp=True).result(), 1)
+    daemon.process.send_signal(signal.SIGSTOP)
+    run = world.traffic(flows=FLOWS, rate=1000, udp=True, packets=2, spread=0.5)
+    wait_until(lambda: daemon.fallback() == FLOWS, 10, "the second packets to pass")
+    assert daemon.queues()["waiting"] == FLOWS
+    daemon.process.send_signal(signal.SIGCONT)
+    result = run.result()
+    # later kernels know two connections until both are confirmed: each packet goes by its own answer
+    assert result["failures"] == {} and result["moved"] == (FLOWS if DROPS_DUPLICATES else 0)
+    assert result["answers"] == sum(arrivals(world, "udp").values()) - 1 == 2 * FLOWS
+    assert world.leaked() == 0
