@@ -178,7 +178,7 @@ bench-cost: $(COST) ## what a decision costs, over rules, links and sticky entri
 	$(COST) --json >$(B)/cost.jsonl
 	bench/plot-cost $(B)/cost.jsonl docs/cost.png
 
-bench-live: ## the contest on live load: install what is missing, build, twelve minutes (LIVE_OPTIONS="--rounds 9 --json FILE")
+bench-live: ## the contest on live load: install what is missing, build, a quarter of an hour (LIVE_OPTIONS="--rounds 9 --json FILE")
 	scripts/install-deps --build --bench
 	$(MAKE) B="$(B)" all tools
 	NFQB_BUILD="$(B)" bench/live $(LIVE_OPTIONS)

@@ -18,7 +18,7 @@ from lab.paths import BUILD, DAEMON, tool
 
 HOSTS = 64  # hosts of the LAN that each sender plays: below nfq-balancer's limit for one source
 RULES = 1000
-FLOWS_APART = 1_000_000  # more than one run sends
+FLOWS_APART = 4_000_000  # more than one run sends
 FILL_RATE = 50_000
 SPIN_US = 5000  # longer than the 2 ms between two of 500 connections: shorter ones spin in vain
 CONNTRACK_MAX = "/proc/sys/net/netfilter/nf_conntrack_max"

@@ -87,6 +87,14 @@ nft_events() {
 	[ "$feedback" != yes ] || emit "		${1:+$1 }ct event set new,destroy,reply,protoinfo"
 }
 
+# A frame that br_netfilter shows us on its way from port to port: its route leads back
+# into the bridge it came from. None is addressed to the bridge itself, which saves the
+# look-up; should the bridge take another address later, all are looked up.
+nft_from_port() {
+	own=$(cat "/sys/class/net/$1/address" 2>/dev/null) || own=
+	emit "		iifname \"$1\" ${own:+ether daddr != $own }fib daddr oifname \"$1\" return"
+}
+
 nft_from_lan() {
 	emit "	chain from_lan {"
 	emit "		ct state != new return"
@@ -95,11 +103,8 @@ nft_from_lan() {
 	# confirmed: older than these rules, and beyond the commit chain's reach
 	emit "		ct status & confirmed != 0 return"
 	nft_exceptions
-	# A frame that br_netfilter shows us on its way from port to port: its route
-	# leads back into the bridge it came from
 	for interface in $lan; do
-		is_link "$interface" || ! is_bridge "$interface" ||
-			emit "		iifname \"$interface\" fib daddr oifname \"$interface\" return"
+		is_link "$interface" || ! is_bridge "$interface" || nft_from_port "$interface"
 	done
 	nft_limit
 	emit "		meta mark set meta mark & $not_mask | $waiting"
