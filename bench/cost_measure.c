@@ -127,7 +127,7 @@ static void follow(struct bench *bench, int16_t link)
 	if (link < 0)
 		return;
 	if (bench->n_sending == bench->max_sending) {
-		load_add(&bench->load.stopped, bench->sending[bench->first_sending], 1);
+		load_sub(&bench->load.followed, bench->sending[bench->first_sending], 1);
 		bench->first_sending = (bench->first_sending + 1) % bench->max_sending;
 		bench->n_sending--;
 	}

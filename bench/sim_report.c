@@ -75,6 +75,6 @@ void sim_report_take(struct sim *sim)
 {
 	const struct sim_item report = sim_heap_pop(&sim->reports);
 
-	load_add(&sim->load.stopped, (unsigned)report.which, 1);
+	load_sub(&sim->load.followed, (unsigned)report.which, 1);
 	estimate_unreported(sim, report.when);
 }

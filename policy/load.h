@@ -23,9 +23,9 @@ struct load_counts {
 
 struct load {
 	struct load_counts steered[CONFIG_MAX_QUEUES]; /* by worker: flows it gave to the link */
-	struct load_counts
-		other; /* control thread: flows that started without a worker (fallback, inbound, before the start) */
-	struct load_counts stopped; /* control thread: flows that stopped sending, or never left */
+	/* control thread: flows that started without a worker (fallback, inbound, before the start), less all
+	 * that stopped sending or never left */
+	struct load_counts followed;
 	unsigned workers; /* how many of `steered` are in use; fixed before the first decision */
 	/* control thread: departures that have happened but are not reported yet, estimated
 	 * (departures per second x delay of events), in flows over all links */
@@ -40,16 +40,20 @@ static inline void load_add(struct load_counts *counts, unsigned link, uint32_t 
 	atomic_store_explicit(&counts->flows[link], now + n, memory_order_relaxed);
 }
 
+static inline void load_sub(struct load_counts *counts, unsigned link, uint32_t n)
+{
+	load_add(counts, link, -n);
+}
+
 /* Flows that are sending through the link; never negative (a stop may be seen before its start).
  * For loops: `workers` is the load's, which the compiler need not look up each time. */
 static inline uint32_t load_sending_of(const struct load *load, unsigned workers, unsigned link)
 {
-	uint32_t sum = atomic_load_explicit(&load->other.flows[link], memory_order_relaxed);
+	uint32_t sum = atomic_load_explicit(&load->followed.flows[link], memory_order_relaxed);
 
 	sum += atomic_load_explicit(&load->steered[0].flows[link], memory_order_relaxed);
 	for (unsigned i = 1; i < workers; i++)
 		sum += atomic_load_explicit(&load->steered[i].flows[link], memory_order_relaxed);
-	sum -= atomic_load_explicit(&load->stopped.flows[link], memory_order_relaxed);
 	return (int32_t)sum < 0 ? 0 : sum;
 }
 

@@ -80,10 +80,10 @@ static void change_state(struct track *track, uint32_t index, enum track_state s
 	struct track_entry *entry = entry_at(track, index);
 
 	if (counts(entry->state) && !counts((uint8_t)state)) {
-		load_add(&track->load->stopped, entry->link, 1);
+		load_sub(&track->load->followed, entry->link, 1);
 		track->totals.stopped++;
 	} else if (!counts(entry->state) && counts((uint8_t)state)) {
-		load_add(&track->load->other, entry->link, 1);
+		load_add(&track->load->followed, entry->link, 1);
 	}
 	entry->state = (uint8_t)state;
 	track_table_stop_timer(&track->table, index);
@@ -95,8 +95,8 @@ static void change_link(struct track *track, struct track_entry *entry, unsigned
 	if (entry->link == link)
 		return;
 	if (counts(entry->state)) {
-		load_add(&track->load->stopped, entry->link, 1);
-		load_add(&track->load->other, link, 1);
+		load_sub(&track->load->followed, entry->link, 1);
+		load_add(&track->load->followed, link, 1);
 	}
 	if (entry->state != TRACK_DECIDED) {
 		track->links[entry->link].known--;
@@ -145,7 +145,7 @@ void track_decided(struct track *track, uint64_t key, unsigned link, uint64_t no
 
 void track_forgotten(struct track *track, unsigned link, uint32_t n)
 {
-	load_add(&track->load->stopped, link, n);
+	load_sub(&track->load->followed, link, n);
 }
 
 /* ---- decisions that nothing will be known of ---- */

@@ -3,7 +3,7 @@
  * policy/track.h - which flows are sending, from decisions and conntrack events
  *
  * Fed by the control thread with what the workers decided and what the kernel's
- * connection tracking says; keeps `other` and `stopped` of struct load right.
+ * connection tracking says; keeps `followed` of struct load right.
  *
  * Life of a flow ("counts": it is one of the flows sending through its link):
  *

@@ -167,7 +167,10 @@ static void change(struct world *world)
 		atomic_store(&world->load.unreported, below(world, 3) ? below(world, 200) : 0);
 		break;
 	default: /* a stop may be seen before its start */
-		load_add(below(world, 2) ? &world->load.stopped : &world->load.other, link, below(world, 5));
+		if (below(world, 2))
+			load_sub(&world->load.followed, link, below(world, 5));
+		else
+			load_add(&world->load.followed, link, below(world, 5));
 		break;
 	}
 }

@@ -107,7 +107,7 @@ static void test_all_loaded_is_least_load(void **state)
 	unsigned counts[3] = { 0 };
 
 	(void)state;
-	atomic_store(&bench->load.other.flows[1], 5);
+	atomic_store(&bench->load.followed.flows[1], 5);
 	for (unsigned i = 0; i < 3; i++)
 		sample(bench, i, 20 * MBIT);
 	steer(bench, SCHED_SPILLOVER, 25, counts);
@@ -138,19 +138,19 @@ static void test_flows_since_the_sample_count(void **state)
 	unsigned counts[3] = { 0 };
 
 	(void)state;
-	atomic_store(&bench->load.other.flows[1], 10);
+	atomic_store(&bench->load.followed.flows[1], 10);
 	sample(bench, 1, 8 * MBIT);
 	steer(bench, SCHED_SPILLOVER, 11, counts);
 	assert_int_equal(counts[1], 10);
 	assert_int_equal(counts[2], 1);
 	/* half of all are gone: room again */
-	load_add(&bench->load.stopped, 1, 10);
+	load_sub(&bench->load.followed, 1, 10);
 	assert_int_equal(spill(bench, 7), 1);
 	/* came and went is nothing: room for ten as before */
 	counts[1] = 0;
 	for (unsigned i = 0; i < 1000; i++) {
 		steer(bench, SCHED_SPILLOVER, 1, counts);
-		load_add(&bench->load.stopped, 1, 1);
+		load_sub(&bench->load.followed, 1, 1);
 	}
 	assert_int_equal(counts[1], 1000);
 	free(bench);
@@ -161,12 +161,12 @@ static void test_loaded_link_gets_room_when_flows_stop(void **state)
 	struct bench *bench = bench_new();
 
 	(void)state;
-	atomic_store(&bench->load.other.flows[1], 20);
+	atomic_store(&bench->load.followed.flows[1], 20);
 	sample(bench, 1, 18 * MBIT);
 	assert_int_equal(spill(bench, 7), 2);
-	load_add(&bench->load.stopped, 1, 2); /* 0.9 Mbit/s each: 16.2 are left */
+	load_sub(&bench->load.followed, 1, 2); /* 0.9 Mbit/s each: 16.2 are left */
 	assert_int_equal(spill(bench, 7), 2);
-	load_add(&bench->load.stopped, 1, 1);
+	load_sub(&bench->load.followed, 1, 1);
 	assert_int_equal(spill(bench, 7), 1);
 	free(bench);
 }
@@ -182,7 +182,7 @@ static void test_burst_between_samples(void **state)
 
 			bench->load.workers = workers;
 			/* 100 flows that hardly send say nothing about the next ones */
-			atomic_store(&bench->load.other.flows[1], busy ? 100 : 0);
+			atomic_store(&bench->load.followed.flows[1], busy ? 100 : 0);
 			sample(bench, 1, busy ? MBIT / 10 : 0);
 			steer(bench, SCHED_SPILLOVER, 300, counts);
 			assert_in_range(counts[1], 99, 100);
@@ -219,9 +219,9 @@ static void test_lowest_round_trip(void **state)
 	sample(bench, 2, 16 * MBIT);
 	assert_int_equal(pick(bench, SCHED_LATENCY, 0, 7), 0);
 	sample(bench, 0, 16 * MBIT);
-	atomic_store(&bench->load.other.flows[0], 3);
-	atomic_store(&bench->load.other.flows[1], 1);
-	atomic_store(&bench->load.other.flows[2], 2);
+	atomic_store(&bench->load.followed.flows[0], 3);
+	atomic_store(&bench->load.followed.flows[1], 1);
+	atomic_store(&bench->load.followed.flows[2], 2);
 	for (unsigned i = 0; i < 3; i++)
 		sample(bench, i, 16 * MBIT);
 	assert_int_equal(pick(bench, SCHED_LATENCY, 0, 7), 1); /* all: the least load */

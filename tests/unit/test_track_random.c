@@ -238,8 +238,7 @@ static void check(const struct kernel *k)
 static void check_signs(const struct kernel *k)
 {
 	for (unsigned i = 0; i < LINKS; i++)
-		assert_true((int32_t)(k->load.steered[0].flows[i] + k->load.other.flows[i] -
-				      k->load.stopped.flows[i]) >= 0);
+		assert_true((int32_t)(k->load.steered[0].flows[i] + k->load.followed.flows[i]) >= 0);
 }
 
 static void run(struct kernel *k, uint64_t seed, unsigned loss)
