@@ -55,6 +55,9 @@ bool overrides_differ(const struct daemon *daemon)
 
 void overrides_inherit(struct daemon *daemon, const struct config *before, const struct config *after)
 {
+	/* nothing at runtime changes capacities: the file's count */
+	link_runtime_set_capacities(&daemon->runtime, after);
+	daemon->links.generation++;
 	for (size_t i = 0; i < after->n_links; i++) {
 		int old = config_link_by_name(before, after->links[i].name);
 

@@ -3,8 +3,9 @@
  * nfq-balancer/steered.h - from a worker to the control thread: which flow got which link
  *
  * A ring with one producer (the worker) and one consumer (the control thread); neither
- * ever waits, and each looks at the other's cache line once per batch, not once per flow. What does not fit is counted by link: the consumer then takes these flows
- * back and counts them when the kernel reports them, so no count drifts.
+ * ever waits, and each looks at the other's cache line once per batch, not once per flow.
+ * What does not fit is counted by link: the consumer then takes these flows back and counts
+ * them when the kernel reports them, so no count drifts.
  */
 #ifndef NFQB_STEERED_H
 #define NFQB_STEERED_H

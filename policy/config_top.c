@@ -49,6 +49,8 @@ static void parse_mask(struct parse *parse, cfg_t *root)
 			value_error(parse, "mask", value, "contiguous bits, such as 0xff00");
 		else if (config_max_id((uint32_t)mask) == 0)
 			value_error(parse, "mask", value, "at least 3 bits, which leave room for one link");
+		else if (mask == UINT32_MAX)
+			value_error(parse, "mask", value, "at most 31 bits");
 		else
 			return;
 	} else {

@@ -7,7 +7,7 @@
  * Indexed like config.links; the set of links does not change by reload.
  *
  * Workers keep what follows from these values (policy/sched_lineup.c) as long as `generation`
- * stays, so values that are not read afresh at each decision change by the functions here alone.
+ * stays, so these change by the functions here alone; what is measured is read afresh each time.
  */
 #ifndef POLICY_RUNTIME_H
 #define POLICY_RUNTIME_H
@@ -19,7 +19,7 @@
 
 struct link_runtime {
 	_Alignas(64) _Atomic uint64_t usable[2]; /* IPv4, IPv6; bit i: links[i] takes new flows of that family */
-	_Atomic uint32_t generation; /* of weights, capacities and measured values: another one when any has changed */
+	_Atomic uint32_t generation; /* of weights and capacities: another one when any has changed */
 	uint32_t id[CONFIG_MAX_LINKS]; /* of links[i]; never changes: hashing must not depend on the order of links */
 	_Atomic uint32_t weight[CONFIG_MAX_LINKS];
 	_Atomic uint32_t capacity[CONFIG_MAX_LINKS]; /* 10 kbit/s, download before upload; 0: not stated */
@@ -69,16 +69,6 @@ static inline void link_runtime_set_weight(struct link_runtime *runtime, unsigne
 static inline void link_runtime_set_capacity(struct link_runtime *runtime, unsigned link, uint32_t units)
 {
 	atomic_store_explicit(&runtime->capacity[link], units, memory_order_relaxed);
-	link_runtime_changed(runtime);
-}
-
-/* What was measured of a link: bits that arrive per second while `sending` flows were, and the round trip */
-static inline void link_runtime_set_measured(struct link_runtime *runtime, unsigned link, uint64_t bits_down,
-					     uint32_t sending, uint32_t rtt_us)
-{
-	atomic_store_explicit(&runtime->bits_down[link], bits_down, memory_order_relaxed);
-	atomic_store_explicit(&runtime->sending[link], sending, memory_order_relaxed);
-	atomic_store_explicit(&runtime->rtt_us[link], rtt_us, memory_order_relaxed);
 	link_runtime_changed(runtime);
 }
 

@@ -51,7 +51,6 @@ struct sched_lineup {
 	uint64_t stamp; /* another one for each line-up that this worker made */
 	unsigned n;
 	int64_t sum; /* of weights */
-	bool plain; /* capacities are the same for any subset: none is an average one, or scaled */
 	uint8_t link[CONFIG_MAX_LINKS]; /* the candidates' indices, in order */
 	/* by place in link[] */
 	uint32_t weight[CONFIG_MAX_LINKS];

@@ -19,25 +19,23 @@ static unsigned bits_of(uint64_t n)
 	return n ? 64 - (unsigned)__builtin_clzll(n) : 0;
 }
 
-/* Mean of what the candidates state, which is what others count for; *all: everyone states one */
-static uint64_t mean_capacity(const struct sched_input *input, bool *all)
+/* Mean of what the candidates state, which is what others count for */
+static uint64_t mean_capacity(const struct sched_input *input)
 {
 	uint64_t sum = 0, n = 0;
 
-	*all = true;
 	for (uint64_t links = input->candidates; links; links &= links - 1) {
 		const uint32_t stated = link_runtime_capacity(input->runtime, sched_lowest(links));
 
 		sum += stated;
 		n += stated != 0;
-		*all &= stated != 0;
 	}
 	return n ? sum / n : 1;
 }
 
 static void fill_capacities(struct sched_lineup *lineup, const struct sched_input *input)
 {
-	const uint64_t mean = mean_capacity(input, &lineup->plain);
+	const uint64_t mean = mean_capacity(input);
 	uint64_t effective[CONFIG_MAX_LINKS], all = 0;
 	unsigned shift;
 
@@ -48,7 +46,6 @@ static void fill_capacities(struct sched_lineup *lineup, const struct sched_inpu
 		all |= effective[j]; /* as many bits as the largest */
 	}
 	shift = bits_of(all) > CAPACITY_BITS ? bits_of(all) - CAPACITY_BITS : 0;
-	lineup->plain &= !shift;
 	for (unsigned j = 0; j < lineup->n; j++) {
 		/* nothing is so small beside the largest that it must never be used */
 		lineup->capacity[j] = effective[j] >> shift ? (uint32_t)(effective[j] >> shift) : 1;

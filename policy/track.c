@@ -3,7 +3,7 @@
  * policy/track.c - which flows are sending
  *
  * Theory of operation. Every flow that counts was counted once: by the worker that
- * decided it, or here (`other`). It stops counting once: here (`stopped`). All of
+ * decided it, or here. It stops counting once: here (both `followed`). All of
  * this happens in change_state() and change_link(), so that whatever the events are,
  * a link's load is the number of flows that are in a state which counts, plus what
  * workers have decided and this module has not yet been told.

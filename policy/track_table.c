@@ -115,6 +115,15 @@ static uint32_t tick_of(uint64_t us)
 	return (uint32_t)(us >> TRACK_TICK_LOG2);
 }
 
+/* Ticks since the machine started may be more than half of what fits; only differences mean something */
+static void begin_turning(struct track_table *table, uint64_t now)
+{
+	if (table->turns)
+		return;
+	table->turns = true;
+	table->tick = tick_of(now);
+}
+
 void track_table_stop_timer(struct track_table *table, uint32_t index)
 {
 	struct track_entry *entry = &table->entries[index];
@@ -136,8 +145,12 @@ void track_table_set_timer(struct track_table *table, uint32_t index, uint64_t n
 	uint32_t *slot;
 
 	track_table_stop_timer(table, index);
+	begin_turning(table, now);
 	/* never this tick: it may have been visited already */
 	entry->due = tick_of(now + UINT64_C(1000) * ms) + 1;
+	/* nor one before: what is heard now may have happened a while ago, and its time be over */
+	if ((int32_t)(entry->due - table->tick) <= 0)
+		entry->due = table->tick + 1;
 	slot = &table->slots[entry->due % TRACK_SLOTS];
 	entry->previous = 0;
 	entry->next = *slot;
@@ -150,8 +163,10 @@ void track_table_set_timer(struct track_table *table, uint32_t index, uint64_t n
 void track_table_turn(struct track_table *table, uint64_t now, void (*each)(void *data, uint32_t index), void *data)
 {
 	const uint32_t goal = tick_of(now);
-	uint32_t ticks = goal - table->tick;
+	uint32_t ticks;
 
+	begin_turning(table, now);
+	ticks = goal - table->tick;
 	if ((int32_t)ticks <= 0)
 		return;
 	/* after a long stop every slot is looked at once */

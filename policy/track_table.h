@@ -45,7 +45,8 @@ struct track_table {
 	uint32_t size, used, free; /* used: highest index that was ever taken + 1 */
 	uint32_t *buckets;
 	uint32_t bucket_mask;
-	uint32_t tick; /* the wheel has been turned so far */
+	bool turns; /* since the first time that was told, which is where the wheel begins */
+	uint32_t tick; /* it has been turned so far */
 	uint32_t slots[TRACK_SLOTS];
 };
 

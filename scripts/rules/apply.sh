@@ -116,7 +116,7 @@ command_start() {
 	current_state
 	take_lock
 	if state_active; then
-		if rules_intact && [ "$(state_value checksum)" = "$checksum" ]; then
+		if rules_intact && policy_current && [ "$(state_value checksum)" = "$checksum" ]; then
 			say "active already: backend $(state_value backend)"
 			return
 		fi

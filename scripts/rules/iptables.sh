@@ -106,9 +106,14 @@ iptables_put_back() {
 	for family in 4 6; do
 		tool=$(state_value "iptables$family")
 		[ -e "$work/old.text$family" ] || continue
-		iptables_restore "$tool" <"$work/old.text$family"
 		cp "$work/old.text$family" "$work/text$family"
 		cp "$work/old.jumps$family" "$work/jumps"
+		iptables_present "$tool"
+		for table in $TABLES; do
+			sed -n "/^\*$table\$/,/^COMMIT/p" "$work/text$family" | grep -vx COMMIT
+			iptables_missing_jumps "$table"
+			emit COMMIT
+		done | iptables_restore "$tool"
 		iptables_prune "$tool" $family
 	done
 }
@@ -120,7 +125,7 @@ iptables_prune() {
 		while read -r where chain ours _ match; do
 			[ "$where" != "$table" ] || emit "-A $chain ${match:+$match }-j $ours"
 		done <"$work/jumps" >"$work/wanted"
-		grep '^-A [A-Z]* ' "$work/present.$table" | without "$work/wanted" | sed 's/^-A/-D/' >"$work/prune"
+		grep '^-A [A-Z]* \(.*\)-j nfqb_[^ ]*$' "$work/present.$table" | without "$work/wanted" | sed 's/^-A/-D/' >"$work/prune"
 		sed -n 's/^:\(nfqb_[^ ]*\) .*/\1/p' "$work/present.$table" |
 			while read -r ours; do
 				sed -n "/^\*$table\$/,/^COMMIT/p" "$work/text$2" | grep -q "^:$ours " || emit "$ours"

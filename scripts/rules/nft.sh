@@ -10,8 +10,8 @@
 #
 #   prerouting -151  steer     settled flows get their mark; who is to be decided: mark `waiting`,
 #                              to userspace (backend nft+iptables: in iptables' mangle, -150)
-#   prerouting nat   commit    save the decision, or let the fallback decide
 #   prerouting -149  overtaken (up to Linux 6.11) another packet of the flow was decided meanwhile
+#   prerouting nat   commit    save the decision, or let the fallback decide
 #   input            proxied   a flow that ended in the router takes no link
 #   forward 100      settled_fast  established flows past all of this, if wanted (offload.sh)
 #   output -152..-149          the same for the router's own packets
@@ -21,7 +21,7 @@
 #
 # What an established packet passes is two chains, in each of which a rule of a few
 # comparisons ends its way: a hook costs it 20 ns, a comparison 8, one of names 21, a
-# look-up 22 (of names 46), a jump 28. Chains of type nat see first packets only.
+# look-up 23 (of names 46), a jump 28. Chains of type nat see first packets only.
 #
 # Syntax: what nft 1.0.6 accepts. It cannot combine two marks in one statement,
 # so a masked restore is a map to one chain per link.
@@ -230,10 +230,11 @@ nft_queue() {
 # already wins (another packet of it was first), then the daemon's choice, then the
 # fallback. A choice counts once: in the packet that it was made for. No packet of a
 # connection that has begun comes here, at no cost: that is what chains of type nat are.
-# Ahead of everybody's DNAT, which would end the way.
+# The kernel calls all of them at -100; the number puts this one ahead of everybody's DNAT,
+# which would end the way.
 nft_commit() {
 	emit "	chain commit {"
-	emit "		type nat hook prerouting priority -149; policy accept;"
+	emit "		type nat hook prerouting priority -199; policy accept;"
 	emit "		meta mark & $mask vmap @commits"
 	emit "	}"
 	for id in $links; do

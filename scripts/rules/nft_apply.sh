@@ -5,9 +5,9 @@
 #
 # In one transaction with the new text goes what has to leave the old table.
 
-# The chains of a table's text: "NAME", "NAME TYPE HOOK"
+# The chains of a table's text: "NAME", "NAME TYPE HOOK PRIORITY;"
 nft_chains() {
-	awk '$1 == "chain" { name = $2; base = "" } $1 == "type" && name != "" { base = " " $2 " " $4 }
+	awk '$1 == "chain" { name = $2; base = "" } $1 == "type" && name != "" { base = " " $2 " " $4 " " $6 }
 		name != "" && ($1 == "}" || $NF == "}") { print name base; name = "" }'
 }
 
@@ -16,13 +16,13 @@ nft_chains() {
 # chains are gone by then: `flush table` has removed every rule, and the maps are
 # emptied before.
 nft_stale() {
-	nft -t list table inet nfq_balancer 2>/dev/null >"$work/nft.old" || return 0
+	nft -y -t list table inet nfq_balancer 2>/dev/null >"$work/nft.old" || return 0
 	awk '$1 == "map" || $1 == "set" { print $1, $2 }' "$work/nft.old" |
 		while read -r kind name; do
 			echo "flush $kind $TABLE $name"
 			grep -q "^	$kind $name {" "$work/nft.new" || echo "delete $kind $TABLE $name"
 		done
-	# former rules had other base chains, or the same at other hooks
+	# former rules had other base chains, or the same elsewhere
 	nft_chains <"$work/nft.new" >"$work/chains.new"
 	nft_chains <"$work/nft.old" | without "$work/chains.new" |
 		while read -r name kind; do echo "delete chain $TABLE $name"; done

@@ -26,9 +26,10 @@ rules_intact() {
 }
 
 # Were the rules made from what the configuration says now? In nftables the fallback's
-# weights are no rules: they follow the daemon.
+# weights are no rules while a daemon is there: they follow it.
 policy_current() {
-	case $(state_value backend) in
+	case $(state_value backend):$(queues_bound) in
+	nft*:0) [ "$(state_value checksum)" = "$checksum" ] ;;
 	nft*) [ "$(state_value checksum-weightless)" = "$weightless" ] ;;
 	*) [ "$(state_value checksum)" = "$checksum" ] ;;
 	esac

@@ -129,7 +129,10 @@ def test_reload(world):
     assert "file changed" in world.balancer.control("status")[0]
     assert ask_json(world.balancer, "reload")[0]["links"] == 2
     assert weights(world.balancer) == {"link1": 5, "link2": 1}
-    # the kernel's fallback still shares out as the old file said
+    # the kernel's fallback follows; what a source may do is a rule
+    assert status(world.balancer)["status"] == "OK"
+    configure(world, weight1=5, source_limit=77)
+    ask_json(world.balancer, "reload")
     assert status(world.balancer)["troubles"] == [
         "rules were made from another policy; run nfq-balancer-rules restart"]
     world.balancer.rules("restart")

@@ -70,6 +70,20 @@ def held(world, flows, seconds=60, packets=600, **options):
         run.process.kill()
 
 
+def test_reloaded_capacities_count(make_world):
+    """Capacities of 1:1 become 3:1 in the file: so do the flows that are sending."""
+    world = make_world(links=2, keys={"download": "10Mbit"})
+    begin(world)
+    with held(world, 12):
+        assert links(world, "sending") == {"link1": 6, "link2": 6}
+        world.links[0].keys = {"download": "30Mbit"}
+        world.balancer.configure(world.links, LEAST_LOAD, source_limit=0)
+        world.balancer.json("reload")
+        with_more = world.traffic(flows=12, rate=500, packets=600, spread=60)
+        wait_until(lambda: links(world, "sending") == {"link1": 18, "link2": 6}, what="18 flows on the larger link")
+        with_more.process.kill()
+
+
 def test_connections_count_while_they_send(world):
     run = world.traffic(flows=60, rate=600, packets=20, spread=3)
     wait_until(lambda: links(world, "sending") == {"link1": 30, "link2": 30}, what="30 flows on each link")

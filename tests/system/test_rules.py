@@ -236,6 +236,40 @@ def test_failed_restart_keeps_the_old_rules(make_world, backend, where):
     assert "rules     as made" in w.balancer.rules("status", check=False).stdout
 
 
+@pytest.mark.parametrize("change", ["mask", "former"])
+def test_failed_restart_keeps_the_jump(site, backend, change):
+    """The jump to our chain is another one than the restart would make"""
+    if not backend.startswith("nft+") and change == "former":
+        pytest.skip("only the rules of nft+iptables had another jump")
+    w = site
+    w.balancer.rules("--backend", backend, "start")
+    if change == "former":
+        jump = next(line for line in w.router.run("iptables-save", "-t", "mangle").stdout.splitlines()
+                    if line.startswith("-A PREROUTING") and line.endswith("-j nfqb_queue"))
+        w.router.sh(f"iptables -t mangle -D{jump[2:]}\niptables -t mangle -A PREROUTING -j nfqb_queue\n")
+    else:
+        w.balancer.configure(w.links, local=True, mask=0xff0000)
+    once = snapshot(w.router)
+    shims = Shims(w.router)
+    tool, words = CHANGES[backend][0 if backend.startswith("nft") else 1]
+    shims.put(tool, words, 1)
+    result = w.balancer.rules("restart", check=False, env=shims.env)
+    assert result.returncode == 1, result.stdout
+    assert differences(once, snapshot(w.router)) == ""
+
+
+def test_rules_of_others_that_name_ours_stay(site, backend):
+    w = site
+    if "iptables" not in backend:
+        pytest.skip("no iptables rules")
+    tool = "iptables-legacy" if backend.endswith("legacy") else "iptables"
+    theirs = '-A FORWARD -m comment --comment "not nfqb_ business" -j ACCEPT'
+    w.router.sh(f"{tool} {theirs}")
+    for command in ("start", "restart", "stop"):
+        w.balancer.rules(*(("--backend", backend) if command == "start" else ()), command)
+        assert theirs in w.router.run(f"{tool}-save", "-t", "filter").stdout
+
+
 def test_stop_after_interfaces_are_gone(site, backend):
     w = site
     w.balancer.rules("--backend", backend, "start")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """What the rules script says: status, print, the doctor's findings, and usage errors."""
 
+import os
 import re
 
 import pytest
@@ -144,6 +145,29 @@ def test_changed_weights(site, backend):
     assert ("changed since" in status.stdout) == (status.returncode == 1) == stale
     assert w.balancer.json("status")["rules"]["same_policy"] != stale
     has(findings(w), *(("warn", "changed since the rules were made") if stale else ("ok", "rules match the configuration")))
+    w.balancer.rules("start")
+    assert w.balancer.rules("status").returncode == 0
+    # nobody follows any more
+    w.links[1].keys["weight"] = 4
+    w.balancer.configure(w.links)
+    w.balancer.command("reload")
+    w.balancer.stop_daemon()
+    status = w.balancer.rules("status", check=False)
+    assert "changed since" in status.stdout
+    w.balancer.rules("start")
+    assert "changed since" not in w.balancer.rules("status", check=False).stdout
+
+
+def test_state_of_a_former_version(site):
+    """Without the newer checksum: `start` makes the rules anew, as `status` asks for."""
+    w = site
+    w.balancer.rules("start")
+    w.balancer.start_daemon()
+    path = os.path.join(w.balancer.run_directory, "rules.state")
+    with open(path, encoding="utf-8") as file:
+        lines = [line for line in file if not line.startswith("checksum-weightless ")]
+    with open(path, "w", encoding="utf-8") as file:
+        file.writelines(lines)
     w.balancer.rules("start")
     assert w.balancer.rules("status").returncode == 0
 

@@ -38,6 +38,7 @@ static const struct bad_case cases[] = {
 	  "t.conf:1: mask 0, expected a 32-bit number with contiguous bits, such as 0xff00\n" },
 	{ "mask narrow", TOP("mask = 0x300"),
 	  "t.conf:1: mask 0x300, expected at least 3 bits, which leave room for one link\n" },
+	{ "mask all", TOP("mask = 0xffffffff"), "t.conf:1: mask 0xffffffff, expected at most 31 bits\n" },
 	{ "mask holes", TOP("mask = 0xf0f0"), "t.conf:1: mask 0xf0f0, expected contiguous bits, such as 0xff00\n" },
 	{ "mask text", TOP("mask = blue"),
 	  "t.conf:1: mask \"blue\", expected a 32-bit number with contiguous bits, such as 0xff00\n" },

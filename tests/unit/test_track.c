@@ -174,7 +174,6 @@ static void test_without_decision(void **state)
 	scene_free(scene);
 }
 
-/* Decisions that did not fit the ring are taken back; their entries count for them */
 static void blind(struct scene *scene, unsigned link, uint32_t n)
 {
 	load_add(&scene->load.steered[0], link, n);
@@ -232,6 +231,7 @@ static void test_blind_no_more(void **state)
 	scene_free(scene);
 }
 
+/* Decisions that did not fit the ring are taken back; their entries count for them */
 static void test_forgotten(void **state)
 {
 	struct scene *scene = scene_new(10);
@@ -531,6 +531,35 @@ static void test_long_stop(void **state)
 	scene_free(scene);
 }
 
+/* An event may be heard so late that what it begins is over */
+static void test_heard_late(void **state)
+{
+	struct scene *scene = scene_new(10);
+	const struct track_flow flow = tcp(7, 1, TRACK_OPENING);
+
+	(void)state;
+	pass(scene, SECOND);
+	track_changed(scene->track, &flow, scene->now - 10 * SECOND);
+	expect(scene, 1, 1, 1);
+	pass(scene, SECOND);
+	expect(scene, 1, 0, 1);
+	scene_free(scene);
+}
+
+/* The machine runs for two years before the daemon is started */
+static void test_long_before(void **state)
+{
+	struct scene *scene = scene_new(10);
+
+	(void)state;
+	scene->now = UINT64_C(900) * 24 * 3600 * SECOND;
+	decide_on(scene, 7, 1);
+	expect(scene, 1, 1, 0);
+	pass(scene, 3 * SECOND);
+	expect(scene, 1, 0, 0);
+	scene_free(scene);
+}
+
 static void test_memory(void **state)
 {
 	struct scene *scene = scene_new(UINT32_C(1) << 20);
@@ -567,6 +596,8 @@ int main(void)
 		cmocka_unit_test(test_look_unfinished),
 		cmocka_unit_test(test_full),
 		cmocka_unit_test(test_long_stop),
+		cmocka_unit_test(test_heard_late),
+		cmocka_unit_test(test_long_before),
 		cmocka_unit_test(test_memory),
 	};
 
