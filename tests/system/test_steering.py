@@ -41,6 +41,9 @@ def test_wrr_weight_changes(make_world, figures, scale, how):
                 w.balancer.nfqbctl("set", "weight", *change.split())
             else:
                 w.balancer.command(f"set weight {change}")
+        # those that were decided before are on their way
+        decided = w.balancer.decided()
+        wait_until(lambda: sum(counted().values()) >= decided, 60, "what was decided to arrive")
         before = counted()
         wait_until(lambda: sum(counted().values()) >= sum(before.values()) + flows, 60, f"{flows} flows")
         after = counted()
