@@ -51,7 +51,8 @@ struct conntrack_events {
 /*
  * Entries whose mark is not ours; and of what happens to a connection what says nothing new: it was established when
  * its SYN was answered, and over with its first FIN. Neither is the first event of its kind, since each is heard before
- * its packet leaves and the next can come.
+ * its packet leaves and the next can come. (libnetfilter_conntrack's filter knows states, too, but not the kind of an
+ * event: it would drop the beginning of a connection that is picked up midway, and ends.)
  */
 static bool attach_filter(int fd, uint32_t value, uint32_t mask)
 {

@@ -3,8 +3,9 @@
  * nfq-balancer/feedback.c - decisions and events -> policy/track.h
  *
  * Theory of operation. A worker tells a decision before it sends the verdict, so the
- * kernel's event of a flow always follows its decision; the rings are emptied
- * when events have been received, before they are followed, and thus an event without a decision is the fallback's, or inbound.
+ * kernel's event of a flow always follows its decision; the rings are emptied when events
+ * have been received, before they are followed, and thus an event without a decision is the
+ * fallback's, or inbound.
  *
  * The whole table is looked at
  *   at once        at the start, and after the kernel dropped events: the counts have to

@@ -230,6 +230,7 @@ nft_queue() {
 # already wins (another packet of it was first), then the daemon's choice, then the
 # fallback. A choice counts once: in the packet that it was made for. No packet of a
 # connection that has begun comes here, at no cost: that is what chains of type nat are.
+# (Of the router's own packets some do, through own_commit: they are told by `confirmed`.)
 # The kernel calls all of them at -100; the number puts this one ahead of everybody's DNAT,
 # which would end the way.
 nft_commit() {

@@ -113,15 +113,21 @@ def test_inbound_to_the_lan_is_answered_by_its_link(start):
     assert w.leaked() == 0
 
 
+def behind(w, interface, network, port):
+    """A server, .2 of the network, behind an interface of the router, .1, that is neither LAN nor link"""
+    host = w.lab.host("behind")
+    w.lab.wire(w.router, interface, host, "eth0")
+    w.router.address(interface, f"{network}.1/24")
+    host.address("eth0", f"{network}.2/24")
+    host.ip(f"route add default via {network}.1")
+    Server(host, str(port))
+    return host
+
+
 def test_inbound_to_another_network_is_answered_by_its_link(start):
     """A port forwarded to a container's network, say, which is not among `lan`"""
     w = start()
-    other = w.lab.host("other")
-    w.lab.wire(w.router, "br0", other, "eth0")
-    w.router.address("br0", "192.168.9.1/24")
-    other.address("eth0", "192.168.9.2/24")
-    other.ip("route add default via 192.168.9.1")
-    Server(other, "82")
+    behind(w, "br0", "192.168.9", 82)
     w.router.sh("iptables -t nat -A PREROUTING -p tcp --dport 82 -j DNAT --to-destination 192.168.9.2")
     for link in w.links:
         run = Client(w.internet, [link.address], source=w.servers[0], port="82", flows=10, rate=200)
@@ -157,12 +163,7 @@ def test_more_specific_route_settles_on_its_link(start):
 def test_other_networks_win_and_are_not_ours(start):
     """A VPN, say: its route in main wins, and the flow is marked as nobody's."""
     w = start()
-    vpn = w.lab.host("vpn")
-    w.lab.wire(w.router, "tun0", vpn, "tun0")
-    w.router.address("tun0", "10.9.0.1/24")
-    vpn.address("tun0", "10.9.0.2/24")
-    vpn.ip("route add default via 10.9.0.1")
-    Server(vpn, "80")
+    vpn = behind(w, "tun0", "10.9.0", 80)
     run = Client(w.clients[0], ["10.9.0.2"], flows=10, rate=200, packets=3, spread=0.2)
     all_well(run.result(), 10)
     assert set(marks(w.router, "-p", "tcp")) == {MAIN}
