@@ -5,7 +5,6 @@ it, and what the kernel and the machine counted meanwhile.
 """
 
 import contextlib
-import fcntl
 import glob
 import json
 import os
@@ -21,10 +20,8 @@ RULES = 1000
 FLOWS_APART = 4_000_000  # more than one run sends
 FILL_RATE = 50_000
 SPIN_US = 5000  # longer than the 2 ms between two of 500 connections: shorter ones spin in vain
-CONNTRACK_MAX = "/proc/sys/net/netfilter/nf_conntrack_max"
 BRIDGE_HOOKS = "/proc/sys/net/bridge/bridge-nf-call-iptables"
 LATENCY = "/dev/cpu_dma_latency"  # holds while it is open
-REMEMBERED = "/run/nfq-balancer-bench-live.conntrack-max"
 # counters at the first hook of the router and of the far side; there floods end
 FIRST_HOOK = """table ip live {
 counter first { }
@@ -411,51 +408,6 @@ def build(name, options):
 def sender_alone(options):
     """The lab that drops everything at once."""
     return Dropping("sender", options)
-
-
-class RoomForFlows:
-    """
-    The kernel's bound on connections, which all network namespaces share, raised for a while. A file
-    remembers what it was: the last of several runs puts it back, and the next one for a run that was killed.
-    """
-
-    def __init__(self, entries):
-        self.entries = entries
-        self.file = None
-
-    def __enter__(self):
-        self.file = open(REMEMBERED, "a+", encoding="ascii")
-        with self._alone():
-            fcntl.flock(self.file, fcntl.LOCK_SH)
-            self.file.seek(0)
-            with open(CONNTRACK_MAX, encoding="ascii") as file:
-                now = int(file.read())
-            if not self.file.read():
-                self.file.write(str(now))
-                self.file.flush()
-            if now < self.entries:
-                self._write(self.entries)
-
-    def __exit__(self, *_):
-        with self._alone(), self.file, contextlib.suppress(BlockingIOError):
-            # granted to the last one only
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self.file.seek(0)
-            self._write(int(self.file.read()))
-            self.file.truncate(0)
-
-    @staticmethod
-    @contextlib.contextmanager
-    def _alone():
-        """For a moment: no other run begins or ends."""
-        with open(REMEMBERED + ".lock", "w", encoding="ascii") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
-
-    @staticmethod
-    def _write(entries):
-        with open(CONNTRACK_MAX, "w", encoding="ascii") as file:
-            file.write(str(entries))
 
 
 def missing_programs(nfqlb):

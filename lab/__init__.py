@@ -15,6 +15,7 @@ The parts, each usable alone:
     lab.lab       Lab: hosts, wires between them, and everything's end
     lab.host      Host: commands, addresses, sysctls, background processes
     lab.balancer  Balancer: configuration, rules script, daemon, control socket on a router
+    lab.room      room for more connections, on the whole machine
     lab.snapshot  the state of a host's network, to compare before and after
     lab.traffic   the traffic tools: Server, Client, flood()
     lab.topology  the usual topology: LAN clients, router, links, "the Internet"
