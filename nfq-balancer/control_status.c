@@ -73,7 +73,8 @@ static void look_at_rules(struct report *report)
 	if (!report->rules.active)
 		trouble(report, "rules are not active: nothing reaches the daemon; run nfq-balancer-rules start");
 	else if (!strncmp(report->rules.backend, "nft", 3) && !report->rules.counted)
-		trouble(report, "the table inet nfq_balancer is gone (flushed by another program?); run nfq-balancer-rules restart");
+		trouble(report,
+			"the table inet nfq_balancer is gone (flushed by another program?); run nfq-balancer-rules restart");
 	else if (!report->rules.same_policy)
 		trouble(report, "rules were made from another policy; run nfq-balancer-rules restart");
 }

@@ -67,8 +67,8 @@ static __attribute__((format(printf, 2, 0))) void emit(enum log_level level, con
 		vsyslog(priority(level), format, arguments);
 		return;
 	}
-	int used = out.journal ? snprintf(line, sizeof(line), "<%d>", priority(level)) :
-				 snprintf(line, sizeof(line), "nfq-balancer: ");
+	int used = out.journal ? snprintf(line, sizeof(line), "<%d>", priority(level))
+			       : snprintf(line, sizeof(line), "nfq-balancer: ");
 	int more = vsnprintf(line + used, sizeof(line) - (size_t)used - 1, format, arguments);
 
 	used += more < 0 ? 0 : more;
@@ -80,13 +80,13 @@ static __attribute__((format(printf, 2, 0))) void emit(enum log_level level, con
 		return;
 }
 
-#define LOG_FUNCTION(name, level)                     \
-	void name(const char *format, ...)            \
-	{                                             \
-		va_list arguments;                    \
-		va_start(arguments, format);          \
-		emit(level, format, arguments);       \
-		va_end(arguments);                    \
+#define LOG_FUNCTION(name, level)               \
+	void name(const char *format, ...)      \
+	{                                       \
+		va_list arguments;              \
+		va_start(arguments, format);    \
+		emit(level, format, arguments); \
+		va_end(arguments);              \
 	}
 
 LOG_FUNCTION(log_error, LOG_LEVEL_ERROR)

@@ -63,7 +63,10 @@ static int parse_commit(const char *value)
 
 static struct options parse_options(int argc, char **argv)
 {
-	enum { OPTION_PRINT = 256, OPTION_COMMIT };
+	enum {
+		OPTION_PRINT = 256,
+		OPTION_COMMIT
+	};
 	static const struct option longs[] = {
 		{ "config", required_argument, NULL, 'c' },
 		{ "check", no_argument, NULL, 'n' },

@@ -65,7 +65,8 @@ static bool become(const char *user, char *error, size_t size)
 
 	if (!entry)
 		return false;
-	int failed = capng_change_id((int)entry->pw_uid, (int)entry->pw_gid, CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING);
+	int failed =
+		capng_change_id((int)entry->pw_uid, (int)entry->pw_gid, CAPNG_DROP_SUPP_GRP | CAPNG_CLEAR_BOUNDING);
 
 	if (failed)
 		snprintf(error, size, "cannot become user %s (libcap-ng: %d)", user, failed);

@@ -120,6 +120,7 @@ static void run(struct flood *flood)
 
 int main(int argc, char **argv)
 {
+	/* clang-format off */
 	static const struct option names[] = {
 		{ "to", required_argument, NULL, 't' },
 		{ "port", required_argument, NULL, 'p' },
@@ -130,6 +131,7 @@ int main(int argc, char **argv)
 		{ "run", required_argument, NULL, 'R' },
 		{ NULL, 0, NULL, 0 },
 	};
+	/* clang-format on */
 	struct flood flood = { .port = 80, .last_port = 80, .source_port = FIRST_SOURCE, .flows = 1, .run = 1 };
 	int name;
 

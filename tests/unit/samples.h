@@ -20,6 +20,8 @@ struct sample {
 	bool ports;
 };
 
+/* by hand: header by header, a packet per line */
+/* clang-format off */
 /* IPv4 192.0.2.1 -> 198.51.100.2, 2001:db8::1 -> 2001:db8::2 for IPv6 */
 #define V4(words, tos, total, frag, proto)                                                          \
 	0x40 | (words), (tos), (total) >> 8, (total) & 0xff, 0, 1, (frag) >> 8, (frag) & 0xff, 64, (proto), 0, 0, 192, \
@@ -102,6 +104,7 @@ static const struct sample samples[] = {
 	{ "payload ends before ports", { V6(0, 3, 6), PORTS, REST }, 48, 40, FAILS(DECODE_HEADER, 6, 6) },
 	{ "options longer than payload", { V6(0, 16, 0), 6, 200, REST, REST, REST }, 56, 42, FAILS(DECODE_HEADER, 6, 0) },
 };
+/* clang-format on */
 
 #define SAMPLES (sizeof(samples) / sizeof(*samples))
 
