@@ -196,14 +196,22 @@ static int compare(const void *a, const void *b)
 	return one < other ? -1 : one > other;
 }
 
+/* Microseconds, of n samples in order */
+static double percentile(const uint32_t *samples, size_t n, unsigned percent)
+{
+	const size_t place = n * percent / 100;
+
+	return n ? samples[place] / 1e3 : 0;
+}
+
 static void report(struct run *run, double seconds)
 {
-	size_t n = run->established < MAX_SAMPLES ? run->established : MAX_SAMPLES;
+	const size_t n = run->established < MAX_SAMPLES ? run->established : MAX_SAMPLES;
 
 	qsort(run->samples, n, sizeof(*run->samples), compare);
 	printf("{\"established\":%llu,\"failed\":%llu,\"again\":%llu,\"seconds\":%.6f,\"p50\":%.2f,\"p99\":%.2f}\n",
 	       (unsigned long long)run->established, (unsigned long long)run->failed, (unsigned long long)run->again,
-	       seconds, n ? run->samples[n / 2] / 1e3 : 0.0, n ? run->samples[n * 99 / 100] / 1e3 : 0.0);
+	       seconds, percentile(run->samples, n, 50), percentile(run->samples, n, 99));
 }
 
 static int usage(void)

@@ -146,7 +146,7 @@ static void tell_seconds(struct sim *sim, double now)
 {
 	if (!sim->second)
 		return;
-	for (; sim->seconds + 1 <= now && !isinf(now); sim->seconds += 1) {
+	while (sim->seconds + 1 <= now && !isinf(now)) {
 		struct sim_second second = { .number = (uint64_t)sim->seconds };
 
 		if (!is_busy(sim)) { /* a capture may pause for a year */
@@ -163,6 +163,7 @@ static void tell_seconds(struct sim *sim, double now)
 			sim->told[i] = link->sent + served;
 		}
 		sim->second(sim->context, &second);
+		sim->seconds += 1;
 	}
 }
 

@@ -76,7 +76,7 @@ struct sim {
 
 bool sim_open(struct sim *sim, const struct sim_setting *setting, enum sim_contender contender);
 void sim_close(struct sim *sim);
-unsigned sim_choose(struct sim *sim, size_t flow);
+unsigned sim_choose(struct sim *sim, size_t index);
 /* The flow's conntrack entry stays for its timeout */
 bool sim_entry_linger(struct sim *sim, size_t flow, unsigned link, double now);
 bool sim_heap_push(struct sim_heap *heap, struct sim_item item);

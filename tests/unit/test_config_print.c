@@ -207,7 +207,7 @@ static void spillover_for_people(void **state)
 	assert_non_null(rich_spillover);
 	at = strstr(rich_spillover, "sticky = none }");
 	assert_non_null(at);
-	/* the same length */
+	/* the same length: NOLINTNEXTLINE(bugprone-not-null-terminated-result) */
 	memcpy(at, "spill-at = 70 }", strlen("spill-at = 70 }"));
 	config = load_text(rich_spillover);
 	config->groups[0].scheduler = SCHED_SPILLOVER;

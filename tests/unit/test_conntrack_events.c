@@ -88,10 +88,13 @@ static bool update_passes(const struct scene *scene, uint8_t tcp_state)
 
 static void test_marks(void **state)
 {
+	const uint16_t types[] = { IPCTNL_MSG_CT_NEW, IPCTNL_MSG_CT_DELETE };
 	const uint8_t states[] = { OTHER_PROTOCOL, TCP_CONNTRACK_SYN_SENT };
 
 	for (size_t i = 0; i < sizeof(states); i++) {
-		for (uint16_t type = IPCTNL_MSG_CT_NEW; type <= IPCTNL_MSG_CT_DELETE; type += IPCTNL_MSG_CT_DELETE) {
+		for (size_t j = 0; j < sizeof(types) / sizeof(*types); j++) {
+			const uint16_t type = types[j];
+
 			assert_true(event_passes(*state, type, 0, states[i], VALUE));
 			assert_true(event_passes(*state, type, 0, states[i], 0xabcd0000 | VALUE | 0xef));
 			assert_false(event_passes(*state, type, 0, states[i], VALUE | 0x100));
@@ -103,7 +106,8 @@ static void test_marks(void **state)
 
 static void test_states(void **state)
 {
-	for (uint8_t i = TCP_CONNTRACK_NONE; i <= TCP_CONNTRACK_SYN_SENT2; i++) {
+	for (unsigned number = TCP_CONNTRACK_NONE; number <= TCP_CONNTRACK_SYN_SENT2; number++) {
+		const uint8_t i = (uint8_t)number;
 		const bool news = i != TCP_CONNTRACK_ESTABLISHED && i != TCP_CONNTRACK_TIME_WAIT;
 
 		assert_int_equal(update_passes(*state, i), news);
