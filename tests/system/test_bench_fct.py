@@ -33,7 +33,7 @@ def test_every_contender_fetches_the_list(kept):
 
 def test_split_is_by_capacity(kept):
     split = {result["contender"]: result["split"] for result in kept["results"]}
-    # 48 downloads to warm up came before: whole turns
+    # 48 downloads to warm up came before: whole turns. No port comes twice: the same flow again within seconds takes no turn
     assert split["nth"] == {"link1": 300, "link2": 100}
     assert split["wrr"] == {"link1": 300, "link2": 100}
     assert 200 < split["ecmp"]["link1"] < 380

@@ -8,6 +8,8 @@
  *   --to A[,A...]    the servers' addresses (IPv4), used in turn
  *   --port P         the servers' port (default 80)
  *   --from A[,A...]  source addresses, used in turn; default: the kernel's choice
+ *   --from-port P[-Q] source ports, used in turn. The kernel's own choice starts anew every ten seconds, and then
+ *                    meets ports used just before: the same flow again, for whoever looks at addresses and ports
  *   --timeout S      patience for one download (default 60)
  *
  * LIST has one download per line: DUE, microseconds after the start, ascending, and
@@ -123,6 +125,7 @@ static void serve_accept(int listener)
 		*answer = (struct answer){ .fd = fd, .peer = peer.sin6_addr };
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
 		watch(EPOLL_CTL_ADD, fd, EPOLLIN, answer);
+		/* epoll has `answer` now, answer_end() frees it: NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
 		len = sizeof(peer);
 	}
 }
@@ -188,6 +191,7 @@ static struct {
 	struct in_addr to[MAX_ADDRESSES], from[MAX_ADDRESSES];
 	unsigned n_to, n_from;
 	unsigned port;
+	unsigned from_port, last_from_port; /* 0: the kernel's choice */
 	uint64_t timeout; /* microseconds */
 } options = { .port = 80, .timeout = 60 * 1000000 };
 
@@ -204,11 +208,28 @@ static void download_end(struct download *download, const char *result)
 	n_ended++;
 }
 
+/* Give it the source address and port that its turn asks for */
+static bool download_bind(const struct download *download)
+{
+	const size_t index = (size_t)(download - downloads);
+	struct sockaddr_in from = { .sin_family = AF_INET };
+
+	if (!options.n_from && !options.from_port)
+		return true;
+	if (options.n_from)
+		from.sin_addr = options.from[index % options.n_from];
+	if (options.from_port)
+		from.sin_port =
+			htons((uint16_t)(options.from_port + index % (options.last_from_port - options.from_port + 1)));
+	else /* the port is chosen by connect(), so that one may serve several servers */
+		setsockopt(download->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){ 1 }, sizeof(int));
+	return bind(download->fd, (struct sockaddr *)&from, sizeof(from)) == 0;
+}
+
 static void download_start(struct download *download)
 {
 	const size_t index = (size_t)(download - downloads);
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)options.port) };
-	struct sockaddr_in from = { .sin_family = AF_INET };
 
 	download->started = traffic_now_us();
 	download->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
@@ -221,15 +242,11 @@ static void download_start(struct download *download)
 	 * the far side at the same time; then one of the two can find neither the half-open nor the open connection
 	 * and is answered by a reset: seen for some downloads of 100,000, whatever chose the link. */
 	setsockopt(download->fd, IPPROTO_TCP, TCP_QUICKACK, &(int){ 0 }, sizeof(int));
-	if (options.n_from) {
-		from.sin_addr = options.from[index % options.n_from];
-		/* the port is chosen by connect(), so that one may serve several servers */
-		setsockopt(download->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &(int){ 1 }, sizeof(int));
-		if (bind(download->fd, (struct sockaddr *)&from, sizeof(from)) < 0) {
-			download_end(download, strerror(errno));
-			return;
-		}
+	if (!download_bind(download)) {
+		download_end(download, strerror(errno));
+		return;
 	}
+	/* --to is required: NOLINTNEXTLINE(clang-analyzer-core.DivideZero) */
 	to.sin_addr = options.to[index % options.n_to];
 	if (connect(download->fd, (struct sockaddr *)&to, sizeof(to)) < 0 && errno != EINPROGRESS) {
 		download_end(download, strerror(errno));
@@ -379,13 +396,16 @@ static unsigned parse_addresses(char *text, struct in_addr *list)
 
 static int fetch(int argc, char **argv)
 {
+	/* clang-format off */
 	static const struct option names[] = {
 		{ "to", required_argument, NULL, 't' },
 		{ "port", required_argument, NULL, 'p' },
 		{ "from", required_argument, NULL, 'f' },
+		{ "from-port", required_argument, NULL, 'P' },
 		{ "timeout", required_argument, NULL, 's' },
 		{ NULL, 0, NULL, 0 },
 	};
+	/* clang-format on */
 	unsigned last;
 	int option;
 
@@ -399,6 +419,9 @@ static int fetch(int argc, char **argv)
 			break;
 		case 'p':
 			traffic_parse_ports(optarg, &options.port, &last);
+			break;
+		case 'P':
+			traffic_parse_ports(optarg, &options.from_port, &options.last_from_port);
 			break;
 		case 's':
 			options.timeout = (uint64_t)(atof(optarg) * 1e6);
