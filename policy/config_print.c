@@ -32,6 +32,20 @@ static void print_waiting(FILE *out, const struct config *config)
 	fputc('\n', out);
 }
 
+static void print_feedback(FILE *out, const struct config *config)
+{
+	if (!config->feedback) {
+		fprintf(out, "%-16sno: which flows are sending is not followed\n", "feedback");
+		return;
+	}
+	fprintf(out, "%-16syes: which flows are sending is followed, within %u %% of a processor, ", "feedback",
+		config->feedback_budget);
+	if (config->feedback_interval > 0)
+		fprintf(out, "every %" PRIu32 " us\n", config->feedback_interval);
+	else
+		fputs("at once\n", out);
+}
+
 static void print_top(FILE *out, const struct config *config)
 {
 	print_strings(out, "files", config->files, config->n_files, "-");
@@ -45,13 +59,7 @@ static void print_top(FILE *out, const struct config *config)
 	fprintf(out, "%-16s%s\n", "local",
 		config->local ? "yes: the router's own connections are steered too"
 			      : "no: the router's own connections are left alone");
-	if (config->feedback)
-		fprintf(out,
-			"%-16syes: which flows are sending is followed, within %u %% of a processor, every %" PRIu32
-			" us\n",
-			"feedback", config->feedback_budget, config->feedback_interval);
-	else
-		fprintf(out, "%-16sno: which flows are sending is not followed\n", "feedback");
+	print_feedback(out, config);
 	fprintf(out, "%-16s%s\n", "offload",
 		config->offload ? "yes: established connections take the kernel's flowtable"
 				: "no: every packet passes the hooks");

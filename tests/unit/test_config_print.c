@@ -198,6 +198,31 @@ static void for_people(void **state)
 	config_free(config);
 }
 
+static void feedback_for_people(void **state)
+{
+	static const char *const cases[][2] = {
+		{ "feedback-interval = 0",
+		  "feedback        yes: which flows are sending is followed, within 20 % of a processor, at once\n" },
+		{ "feedback-interval = 1",
+		  "feedback        yes: which flows are sending is followed, within 20 % of a processor, every 1 us\n" },
+		{ "feedback = no", "feedback        no: which flows are sending is not followed\n" },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		char whole[1024];
+		struct config *config;
+		char *text;
+
+		snprintf(whole, sizeof(whole), "%s\n" BASE REST, cases[i][0]);
+		config = load_text(whole);
+		text = printed(config, config_print);
+		assert_non_null(strstr(text, cases[i][1]));
+		free(text);
+		config_free(config);
+	}
+}
+
 static void spillover_for_people(void **state)
 {
 	char *rich_spillover = strdup(rich), *at, *text;
@@ -229,8 +254,13 @@ static void spillover_for_people(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(records),    cmocka_unit_test(checksum),   cmocka_unit_test(checksum_weightless),
-		cmocka_unit_test(rule_lines), cmocka_unit_test(for_people), cmocka_unit_test(spillover_for_people),
+		cmocka_unit_test(records),
+		cmocka_unit_test(checksum),
+		cmocka_unit_test(checksum_weightless),
+		cmocka_unit_test(rule_lines),
+		cmocka_unit_test(for_people),
+		cmocka_unit_test(spillover_for_people),
+		cmocka_unit_test(feedback_for_people),
 	};
 
 	return cmocka_run_group_tests(tests, directory_enter, directory_leave);

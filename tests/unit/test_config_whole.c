@@ -7,6 +7,12 @@ static const struct bad_case cases[] = {
 	  "t.conf: no link, expected at least one, such as link \"NAME\" { id = 1  interface = \"eth1\" }\n"
 	  "t.conf: no final rule, expected rules of which the last matches everything, such as rule \"rest\" { use = \"GROUP\" }\n" },
 	{ "duplicate link name", BASE LINK_A REST, "t.conf:5: link \"a\" is defined twice, first at t.conf:2\n" },
+	/* the first one's values are gone by then; those of the second are checked */
+	{ "duplicate with wrong values",
+	  LAN "link \"a\" { id = 999 interface = \"wan0\" }\n" LINK_B
+	      "link \"a\" { id = 1 interface = \"wan0\" weight = x }\n" GROUP REST,
+	  "t.conf:4: link \"a\" is defined twice, first at t.conf:2\n"
+	  "t.conf:4: link \"a\": weight \"x\", expected 1 to 1000000\n" },
 	{ "duplicate group and rule", BASE GROUP REST REST,
 	  "t.conf:5: group \"all\" is defined twice, first at t.conf:4\n"
 	  "t.conf:7: rule \"rest\" is defined twice, first at t.conf:6\n" },
