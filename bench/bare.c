@@ -20,7 +20,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "bench/live.h"
 
@@ -50,14 +49,6 @@ struct bare {
 	struct verdict verdicts[BATCH];
 	_Alignas(struct nlmsghdr) char messages[BATCH][ROOM];
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
 
 static void open_queue(struct bare *bare)
 {
@@ -143,12 +134,12 @@ static void loop(struct bare *bare)
 	uint64_t last = 0;
 
 	for (;;) {
-		bool wait = !bare->spin_ns || now_ns() - last > bare->spin_ns;
+		bool wait = !bare->spin_ns || live_now_ns() - last > bare->spin_ns;
 		int got = recvmmsg(bare->fd, bare->headers, BATCH, wait ? MSG_WAITFORONE : MSG_DONTWAIT, NULL);
 
 		if (got > 0) {
 			answer(bare, got);
-			last = bare->spin_ns ? now_ns() : 0;
+			last = bare->spin_ns ? live_now_ns() : 0;
 		} else if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS) {
 			traffic_die("recvmmsg");
 		}

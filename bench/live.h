@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * bench/live.h - what the programs of bench/live have in common on their command lines
+ * bench/live.h - what the programs of bench/live have in common: command line, clock, processor
  */
 #ifndef BENCH_LIVE_H
 #define BENCH_LIVE_H
 
 #include <getopt.h>
 #include <sched.h>
+#include <time.h>
 
 #include "tests/tools/traffic.h"
 
@@ -54,6 +55,14 @@ static inline bool live_take_option(struct live_options *options, int name, char
 		return false;
 	}
 	return true;
+}
+
+static inline uint64_t live_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 /* On one processor from now on; -1: on any */

@@ -42,14 +42,6 @@ struct run {
 	uint32_t *samples; /* ns */
 };
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 /* ---- the far side ---- */
 
 static int serve(unsigned port)
@@ -113,7 +105,7 @@ static void begin_slot(struct run *run, unsigned slot)
 {
 	struct epoll_event event = { .events = EPOLLOUT, .data.u32 = slot };
 
-	run->begun[slot] = now_ns();
+	run->begun[slot] = live_now_ns();
 	run->fds[slot] = begin(run, SOCK_NONBLOCK);
 	if (run->fds[slot] < 0)
 		count(run, false, 0);
@@ -123,7 +115,7 @@ static void begin_slot(struct run *run, unsigned slot)
 
 static void end_slot(struct run *run, unsigned slot, bool established)
 {
-	count(run, established, now_ns() - run->begun[slot]);
+	count(run, established, live_now_ns() - run->begun[slot]);
 	close(run->fds[slot]);
 	run->fds[slot] = -1;
 }
@@ -139,7 +131,7 @@ static unsigned look(struct run *run, int wait_ms)
 		end_slot(run, events[i].data.u32, !(events[i].events & (EPOLLERR | EPOLLHUP)));
 	if (n == 0) {
 		for (unsigned slot = 0; slot < run->parallel; slot++) {
-			if (run->fds[slot] >= 0 && now_ns() - run->begun[slot] > PATIENCE_NS)
+			if (run->fds[slot] >= 0 && live_now_ns() - run->begun[slot] > PATIENCE_NS)
 				end_slot(run, slot, false);
 		}
 	}
@@ -150,19 +142,19 @@ static unsigned look(struct run *run, int wait_ms)
 
 static double run_rate(struct run *run)
 {
-	uint64_t start = now_ns(), end = start + (uint64_t)(run->options.seconds * 1e9), stopped;
+	uint64_t start = live_now_ns(), end = start + (uint64_t)(run->options.seconds * 1e9), stopped;
 
 	run->epoll = epoll_create1(EPOLL_CLOEXEC);
 	for (unsigned slot = 0; slot < run->parallel; slot++)
 		run->fds[slot] = -1;
-	while (now_ns() < end) {
+	while (live_now_ns() < end) {
 		for (unsigned slot = 0; slot < run->parallel; slot++) {
 			if (run->fds[slot] < 0)
 				begin_slot(run, slot);
 		}
 		look(run, 10);
 	}
-	stopped = now_ns();
+	stopped = live_now_ns();
 	while (look(run, 10))
 		;
 	return (double)(stopped - start) / 1e9;
@@ -170,7 +162,7 @@ static double run_rate(struct run *run)
 
 static double run_probe(struct run *run)
 {
-	uint64_t start = now_ns(), end = start + (uint64_t)(run->options.seconds * 1e9), begun = start;
+	uint64_t start = live_now_ns(), end = start + (uint64_t)(run->options.seconds * 1e9), begun = start;
 
 	for (uint64_t n = 0; begun < end; n++) {
 		uint64_t due = run->options.rate > 0 ? start + (uint64_t)((double)n / run->options.rate * 1e9) : start;
@@ -178,13 +170,13 @@ static double run_probe(struct run *run)
 		int fd;
 
 		clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
-		begun = now_ns();
+		begun = live_now_ns();
 		fd = begin(run, 0);
-		count(run, fd >= 0, now_ns() - begun);
+		count(run, fd >= 0, live_now_ns() - begun);
 		if (fd >= 0)
 			close(fd);
 	}
-	return (double)(now_ns() - start) / 1e9;
+	return (double)(live_now_ns() - start) / 1e9;
 }
 
 /* ---- start and report ---- */

@@ -5,20 +5,12 @@
  * Refused with a message, or good enough to be printed, hashed and taken over by itself.
  */
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "policy/config_file.h"
 #include "policy/config_print.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
-
-static void expect(bool condition)
-{
-	if (!condition)
-		abort();
-}
+#include "tests/fuzz/fuzz.h"
 
 static void use(struct config *config)
 {

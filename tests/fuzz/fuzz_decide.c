@@ -5,22 +5,14 @@
  * The input is a row of records: four bytes (flags, time, mark, length) and as many
  * bytes of a packet. What holds of every decision is checked.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "policy/decide.h"
 #include "policy/decode.h"
+#include "tests/fuzz/fuzz.h"
 
 #define MASK 0xff00u
 #define LINKS 4
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
-
-static void expect(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 static void *zeroed(size_t n, size_t size)
 {

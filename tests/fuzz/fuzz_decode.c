@@ -2,17 +2,8 @@
 /*
  * tests/fuzz/fuzz_decode.c - any bytes through the packet decoder
  */
-#include <stdlib.h>
-
 #include "policy/decode.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
-
-static void expect(bool condition)
-{
-	if (!condition)
-		abort();
-}
+#include "tests/fuzz/fuzz.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {

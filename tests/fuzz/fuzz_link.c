@@ -4,11 +4,10 @@
  *
  * The first byte chooses the link type, the rest is the frame.
  */
-#include <stdlib.h>
-
 #include <pcap/dlt.h>
 
 #include "bench/replay_link.h"
+#include "tests/fuzz/fuzz.h"
 /* link_strip() belongs to a program, not to a library */
 #include "bench/replay_link.c" /* NOLINT(bugprone-suspicious-include) */
 
@@ -17,14 +16,6 @@ static const int linktypes[] = {
 	DLT_C_HDLC, DLT_LINUX_SLL, DLT_LINUX_SLL2, DLT_NFLOG, DLT_IEEE802_11, DLT_IEEE802_11_RADIO,
 	DLT_MPLS,   DLT_USB_LINUX,
 };
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
-
-static void expect(bool condition)
-{
-	if (!condition)
-		abort();
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 {

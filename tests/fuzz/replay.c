@@ -2,13 +2,11 @@
 /*
  * tests/fuzz/replay.c - feeds files to a fuzz target, where there is no libFuzzer
  */
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
+
+#include "tests/fuzz/fuzz.h"
 
 #define MAX_INPUT (1 << 20)
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
 /* Each input in a block of exactly its length, so that a sanitizer sees its end */
 static int replay(const char *path)

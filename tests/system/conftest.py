@@ -12,6 +12,7 @@ import counts  # noqa: E402
 import lab  # noqa: E402
 from lab.balancer import Balancer  # noqa: E402
 from lab.traffic import have_tools  # noqa: E402
+from ruleset import BACKENDS, works  # noqa: E402
 
 SCALE = float(os.environ.get("NFQB_SCALE", "1"))
 
@@ -77,6 +78,14 @@ class Worlds:
     def close(self):
         for world in self.made:
             world.close()
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request):
+    """The name of each backend of the rules script"""
+    if not works(request.param):
+        pytest.skip(f"backend {request.param} does not work in this kernel")
+    return request.param
 
 
 @pytest.fixture

@@ -49,6 +49,18 @@ class Load:
         for run in self.all:
             run.process.send_signal(signal.SIGSTOP if yes else signal.SIGCONT)
 
+    def kill_daemon(self):
+        """SIGKILL with packets in the queues; how many there were."""
+        balancer = self.world.balancer
+        # a daemon that does not answer: packets wait. Then hold the clients, so that their number is known.
+        balancer.process.send_signal(signal.SIGSTOP)
+        wait_until(lambda: balancer.queues()["waiting"] >= 50, 10, "50 packets in the queues")
+        self.pause(True)
+        queued = balancer.queues()["waiting"]
+        balancer.kill_daemon()
+        self.pause(False)
+        return queued
+
     def end(self):
         """Open no more, finish what is open: (TCP's result, UDP's result)"""
         for run in self.all:
@@ -68,13 +80,7 @@ def test_killed_with_packets_in_the_queue(make_world, figures, scale):
     w = steer(make_world(weights=WEIGHTS))
     load = Load(w, scale)
     assert w.balancer.fallback() == 0
-    # a daemon that does not answer: packets wait. Then hold the clients, so that their number is known.
-    w.balancer.process.send_signal(signal.SIGSTOP)
-    wait_until(lambda: w.balancer.queues()["waiting"] >= 50, 10, "50 packets in the queue")
-    load.pause(True)
-    queued = w.balancer.queues()["waiting"]
-    w.balancer.kill_daemon()
-    load.pause(False)
+    queued = load.kill_daemon()
     load.wait_for(scale(4000))
     fallback = w.balancer.fallback()
     load.wait_for(scale(2000))

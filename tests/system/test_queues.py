@@ -124,12 +124,7 @@ def test_reload_and_kill_with_four_queues(make_world, scale, options):
         w.balancer.command("reload")
     assert w.balancer.fallback() == 0 and w.balancer.queues()["dropped"] == 0
     assert all(workers(w, "packets"))
-    w.balancer.process.send_signal(signal.SIGSTOP)
-    wait_until(lambda: w.balancer.queues()["waiting"] >= 50, 10, "50 packets in the queues")
-    load.pause(True)
-    queued = w.balancer.queues()["waiting"]
-    w.balancer.kill_daemon()
-    load.pause(False)
+    queued = load.kill_daemon()
     load.wait_for(scale(1000))
     assert w.balancer.fallback() > 0
     w.balancer.start_daemon()

@@ -18,13 +18,6 @@ CHANGES = {
 FOR_ALL = [("ip", "*-batch*"), ("ip", "*\\ group\\ *")]
 
 
-@pytest.fixture(params=BACKENDS)
-def backend(request):
-    if not works(request.param):
-        pytest.skip(f"backend {request.param} does not work in this kernel")
-    return request.param
-
-
 @pytest.fixture
 def site(make_world):
     """A world with both families, its router as other people left it, configured but not started"""

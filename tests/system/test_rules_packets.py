@@ -7,18 +7,11 @@ import pytest
 from lab import Client, Lab, Server, wait_until
 from lab.balancer import Balancer
 from lab.topology import Link
-from ruleset import BACKENDS, Shims, traces, works
+from ruleset import Shims, traces
 from steering import all_well, only, shares
 
 WEIGHTS = [3, 1]
 MASK, SETTLED, MAIN = 0xFF00, 0x8000, 0xFF00
-
-
-@pytest.fixture(params=BACKENDS)
-def backend(request):
-    if not works(request.param):
-        pytest.skip(f"backend {request.param} does not work in this kernel")
-    return request.param
 
 
 @pytest.fixture
