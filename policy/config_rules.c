@@ -12,22 +12,30 @@
 #define MAX_RULES 65535 /* struct decision counts them in 16 bits */
 #define MAX_IFACES 1024
 
-static void parse_protocols(struct parse *parse, cfg_t *section, struct rule_config *rule)
+/* A list of numbers or names, each of which `number_of` makes a byte; it returns -1 for what is none */
+static void parse_bytes(struct parse *parse, cfg_t *section, const char *key, int (*number_of)(const char *text),
+			const char *expected, uint8_t **list, size_t *n)
 {
-	section_refuse_empty(parse, section, "protocol");
-	for (size_t i = 0; i < section_count(section, "protocol"); i++) {
-		const struct value *value = section_nth(section, "protocol", i);
-		int protocol = protocol_parse(value->text);
+	section_refuse_empty(parse, section, key);
+	for (size_t i = 0; i < section_count(section, key); i++) {
+		const struct value *value = section_nth(section, key, i);
+		int number = number_of(value->text);
 		uint8_t *slot;
 
-		if (protocol < 0) {
-			value_error(parse, "protocol", value, "a name such as tcp or udp, or 0 to 255");
+		if (number < 0) {
+			value_error(parse, key, value, "%s", expected);
 			continue;
 		}
-		slot = parse_push(parse, &rule->protocols, &rule->n_protocols, sizeof(*slot));
+		slot = parse_push(parse, list, n, sizeof(*slot));
 		if (slot != NULL)
-			*slot = (uint8_t)protocol;
+			*slot = (uint8_t)number;
 	}
+}
+
+static void parse_protocols(struct parse *parse, cfg_t *section, struct rule_config *rule)
+{
+	parse_bytes(parse, section, "protocol", protocol_parse, "a name such as tcp or udp, or 0 to 255",
+		    &rule->protocols, &rule->n_protocols);
 }
 
 /* Ports need protocols that have them */
@@ -90,20 +98,8 @@ static void parse_interfaces(struct parse *parse, cfg_t *section, struct rule_co
 
 static void parse_dscps(struct parse *parse, cfg_t *section, struct rule_config *rule)
 {
-	section_refuse_empty(parse, section, "dscp");
-	for (size_t i = 0; i < section_count(section, "dscp"); i++) {
-		const struct value *value = section_nth(section, "dscp", i);
-		int dscp = dscp_parse(value->text);
-		uint8_t *slot;
-
-		if (dscp < 0) {
-			value_error(parse, "dscp", value, "0 to 63, or a class such as CS1, AF41 or EF");
-			continue;
-		}
-		slot = parse_push(parse, &rule->dscps, &rule->n_dscps, sizeof(*slot));
-		if (slot != NULL)
-			*slot = (uint8_t)dscp;
-	}
+	parse_bytes(parse, section, "dscp", dscp_parse, "0 to 63, or a class such as CS1, AF41 or EF", &rule->dscps,
+		    &rule->n_dscps);
 }
 
 /* "value" or "value/mask"; the bits of config.mask are ours and cannot be matched */

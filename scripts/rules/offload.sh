@@ -24,10 +24,7 @@ check_offload() {
 }
 
 probe_offload() {
-	check='-c'
-	! elsewhere true || [ "$can_unshare" = no ] || check=
-	# shellcheck disable=SC2086
-	elsewhere nft $check -f - 2>/dev/null <<-END
+	nft_takes <<-END
 		table inet nfqb_probe {
 			flowtable f { hook ingress priority 0; devices = { lo }; counter; }
 			chain c { type filter hook forward priority 100; flow add @f; }

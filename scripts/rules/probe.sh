@@ -15,12 +15,17 @@ elsewhere() {
 	if [ "$can_unshare" = yes ]; then unshare -n "$@"; else "$@"; fi
 }
 
-probe_nft() {
-	command -v nft >/dev/null || return 1
+# Does this kernel take the ruleset on standard input?
+nft_takes() {
 	check='-c'
 	! elsewhere true || [ "$can_unshare" = no ] || check=
 	# shellcheck disable=SC2086
-	elsewhere nft $check -f - 2>/dev/null <<-END
+	elsewhere nft $check -f - 2>/dev/null
+}
+
+probe_nft() {
+	command -v nft >/dev/null || return 1
+	nft_takes <<-END
 		table inet nfqb_probe {
 			map m { type mark : verdict; }
 			set s { type ipv4_addr; size 16; flags dynamic,timeout; timeout 1s; }
