@@ -56,10 +56,11 @@ struct queue {
 	uint64_t errors;
 	struct verdict verdict; /* the template */
 	size_t pending; /* bytes in `verdicts` */
+	_Alignas(64) char verdicts[QUEUE_BATCH * VERDICT_MAX];
+	_Alignas(64) char messages[QUEUE_BATCH][MESSAGE_ROOM];
+	/* what a batch needs, and a single message does not */
 	struct mmsghdr headers[QUEUE_BATCH];
 	struct iovec vectors[QUEUE_BATCH];
-	_Alignas(64) char messages[QUEUE_BATCH][MESSAGE_ROOM];
-	_Alignas(64) char verdicts[QUEUE_BATCH * VERDICT_MAX];
 };
 
 /* ---- configuration ---- */
@@ -308,15 +309,35 @@ static bool read_message(struct queue *queue, const char *bytes, size_t len, str
 	return true;
 }
 
-int queue_receive(struct queue *queue, struct queue_packet out[QUEUE_BATCH], bool wait, bool *empty)
+/* Nothing was received: 0, or -1 when nothing will ever be */
+static int received_nothing(bool *empty)
 {
-	int packets = 0;
-	int got = recvmmsg(queue->fd, queue->headers, QUEUE_BATCH, wait ? MSG_WAITFORONE : MSG_DONTWAIT, NULL);
+	*empty = errno == EAGAIN || errno == EWOULDBLOCK;
+	/* ENOBUFS cannot come (NETLINK_NO_ENOBUFS), but would be no reason to stop either */
+	return *empty || errno == EINTR || errno == ENOBUFS ? 0 : -1;
+}
 
-	*empty = got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
+static int receive_one(struct queue *queue, struct queue_packet *out, bool *empty)
+{
+	ssize_t got = recv(queue->fd, queue->messages[0], MESSAGE_ROOM, 0);
+
 	if (got < 0)
-		/* ENOBUFS cannot come (NETLINK_NO_ENOBUFS), but would be no reason to stop either */
-		return *empty || errno == EINTR || errno == ENOBUFS ? 0 : -1;
+		return received_nothing(empty);
+	*empty = false;
+	return read_message(queue, queue->messages[0], (size_t)got, out);
+}
+
+int queue_receive(struct queue *queue, struct queue_packet out[QUEUE_BATCH], enum queue_look look, bool *empty)
+{
+	int packets = 0, got;
+
+	if (look == QUEUE_WAIT_ONE)
+		return receive_one(queue, out, empty);
+	got = recvmmsg(queue->fd, queue->headers, QUEUE_BATCH, look == QUEUE_WAIT ? MSG_WAITFORONE : MSG_DONTWAIT,
+		       NULL);
+	if (got < 0)
+		return received_nothing(empty);
+	*empty = false;
 	for (int i = 0; i < got; i++) {
 		if (read_message(queue, queue->messages[i], queue->headers[i].msg_len, &out[packets]))
 			packets++;
@@ -351,7 +372,7 @@ void queue_flush(struct queue *queue)
 	if (!pending)
 		return;
 	do
-		sent = mnl_socket_sendto(queue->socket, queue->verdicts, pending);
+		sent = send(queue->fd, queue->verdicts, pending, 0); /* to the kernel: a netlink socket's default */
 	while (sent < 0 && errno == EINTR);
 	if (sent != (ssize_t)pending)
 		queue->errors++;

@@ -40,10 +40,15 @@ struct queue *queue_open(unsigned number, unsigned length, bool fail_open, char 
 void queue_close(struct queue *queue);
 unsigned queue_number(const struct queue *queue);
 
-/* Wait for packets and fetch up to QUEUE_BATCH of them, or only look (`wait` false).
- * Returns how many are in `out`; 0 when only answers of the kernel came or nothing was there
+enum queue_look {
+	QUEUE_LOOK, /* fetch what is there, up to QUEUE_BATCH packets */
+	QUEUE_WAIT, /* the same, once something is there */
+	QUEUE_WAIT_ONE, /* wait for one packet and fetch no other: faster where none is expected */
+};
+
+/* Fetch packets. Returns how many are in `out`; 0 when only answers of the kernel came or nothing was there
  * (`*empty` tells the latter); -1: the socket is broken, errno says how. */
-int queue_receive(struct queue *queue, struct queue_packet out[QUEUE_BATCH], bool wait, bool *empty);
+int queue_receive(struct queue *queue, struct queue_packet out[QUEUE_BATCH], enum queue_look look, bool *empty);
 
 /* Append one verdict ACCEPT: `set_mark` replaces the packet mark; `ct` may be NULL */
 void queue_accept(struct queue *queue, uint32_t id, bool set_mark, uint32_t mark, const struct conntrack_mark_attr *ct);

@@ -3,7 +3,8 @@
  * nfq-balancer/worker.c - the loop from queued packets to verdicts
  *
  * Theory of operation. One batch: receive, take the published snapshot, read the
- * clock once, then per packet decode, decide, append the verdict; one send for all.
+ * clock once, then per packet decode, decide, append the verdict; one send for all. What
+ * only others read (counters, records) is written after it, when nobody waits any more.
  * Between batches the thread is offline for RCU (QSBR), so a reload never waits for
  * traffic and traffic never waits for a reload. Counters and the ring of records
  * are written here alone; readers copy them with relaxed loads and a sequence.
@@ -31,12 +32,17 @@
 
 #define STOP_TRIES 5 /* one a second */
 
+/* Batches so far apart are single packets: the next one is received alone */
+#define APART_NS UINT64_C(100000)
+
 /* Lines that the worker writes hold nothing that another thread writes */
 struct worker {
 	struct queue *queue;
 	struct worker_shared *shared;
 	uint64_t spin_ns; /* how long to look before sleeping, as the policy has it */
 	uint64_t gap_ns; /* from an empty queue to the next packet: moving average */
+	uint64_t last_ns; /* when the last batch came */
+	bool apart; /* it came long after the one before */
 	struct decider decider;
 	uint64_t seen; /* number of the snapshot whose rules `counters.rules` counts */
 	unsigned final_rule; /* of that snapshot */
@@ -202,26 +208,49 @@ static struct flow_meta packet_meta(const struct snapshot *snapshot, const struc
 	};
 }
 
-static void decide_packet(struct worker *worker, const struct snapshot *snapshot, const struct queue_packet *packet,
-			  const struct flow *flow, const struct flow_meta *meta, const struct decide_prepared *prepared,
-			  uint64_t now_ns)
-{
+/* A packet on the way to its verdict */
+struct work {
+	enum decode_result decoded;
+	struct flow_meta meta;
+	struct flow flow;
+	struct decide_prepared prepared;
 	struct decision decision;
+};
 
-	decide_prepared(&worker->decider, flow, meta, now_ns / 1000000, prepared, &decision);
-
-	queue_accept(worker->queue, packet->id, decision.packet_mark != packet->mark, decision.packet_mark,
-		     verdict_attr(worker, snapshot, &decision));
-	count_decision(&worker->counters, &decision, worker->final_rule);
-	tell_decision(worker, &decision);
-	record_decision(worker, now_ns, flow, meta, &decision);
+static void prepare_packet(const struct worker *worker, const struct snapshot *snapshot,
+			   const struct queue_packet *packet, struct work *work)
+{
+	work->decoded = decode_packet(packet->bytes, packet->len, &work->flow);
+	if (work->decoded != DECODE_OK)
+		return;
+	work->meta = packet_meta(snapshot, packet);
+	decide_prepare(&worker->decider, &work->flow, &work->meta, &work->prepared);
 }
 
-/* The packet still carries the waiting mark: the fallback takes it */
-static void leave_packet(struct worker *worker, const struct queue_packet *packet, enum decode_result why)
+static void decide_packet(struct worker *worker, const struct snapshot *snapshot, const struct queue_packet *packet,
+			  struct work *work, uint64_t now_ns)
 {
-	count(&worker->counters.undecoded[why]);
-	queue_accept(worker->queue, packet->id, false, 0, NULL);
+	struct decision *decision = &work->decision;
+
+	if (work->decoded != DECODE_OK) {
+		/* it still carries the waiting mark: the fallback takes it */
+		queue_accept(worker->queue, packet->id, false, 0, NULL);
+		return;
+	}
+	decide_prepared(&worker->decider, &work->flow, &work->meta, now_ns / 1000000, &work->prepared, decision);
+	queue_accept(worker->queue, packet->id, decision->packet_mark != packet->mark, decision->packet_mark,
+		     verdict_attr(worker, snapshot, decision));
+	tell_decision(worker, decision);
+}
+
+static void account_packet(struct worker *worker, const struct work *work, uint64_t now_ns)
+{
+	if (work->decoded != DECODE_OK) {
+		count(&worker->counters.undecoded[work->decoded]);
+		return;
+	}
+	count_decision(&worker->counters, &work->decision, worker->final_rule);
+	record_decision(worker, now_ns, &work->flow, &work->meta, &work->decision);
 }
 
 /* A new policy: its rules are counted from zero, by the counters' one writer */
@@ -246,28 +275,20 @@ static void decide_batch(struct worker *worker, const struct queue_packet *packe
 {
 	const struct snapshot *snapshot = take_snapshot(worker);
 	const uint64_t now_ns = monotonic_ns();
-	enum decode_result decoded[QUEUE_BATCH];
-	struct flow flows[QUEUE_BATCH];
-	struct flow_meta metas[QUEUE_BATCH];
-	struct decide_prepared prepared[QUEUE_BATCH];
+	struct work work[QUEUE_BATCH];
 
-	for (int i = 0; i < n; i++) {
-		decoded[i] = decode_packet(packets[i].bytes, packets[i].len, &flows[i]);
-		if (decoded[i] != DECODE_OK)
-			continue;
-		metas[i] = packet_meta(snapshot, &packets[i]);
-		decide_prepare(&worker->decider, &flows[i], &metas[i], &prepared[i]);
-	}
-	for (int i = 0; i < n; i++) {
-		if (decoded[i] == DECODE_OK)
-			decide_packet(worker, snapshot, &packets[i], &flows[i], &metas[i], &prepared[i], now_ns);
-		else
-			leave_packet(worker, &packets[i], decoded[i]);
-	}
-	count_n(&worker->counters.packets, (uint64_t)n);
-	count(&worker->counters.batches);
+	for (int i = 0; i < n; i++)
+		prepare_packet(worker, snapshot, &packets[i], &work[i]);
+	for (int i = 0; i < n; i++)
+		decide_packet(worker, snapshot, &packets[i], &work[i], now_ns);
 	steered_tell(&worker->steered);
 	queue_flush(worker->queue);
+	for (int i = 0; i < n; i++)
+		account_packet(worker, &work[i], now_ns);
+	count_n(&worker->counters.packets, (uint64_t)n);
+	count(&worker->counters.batches);
+	worker->apart = now_ns - worker->last_ns >= APART_NS;
+	worker->last_ns = now_ns;
 }
 
 /* ---- waiting ---- */
@@ -278,7 +299,7 @@ static int spin(struct worker *worker, struct queue_packet *packets, uint64_t un
 	int n;
 
 	do
-		n = queue_receive(worker->queue, packets, false, empty);
+		n = queue_receive(worker->queue, packets, QUEUE_LOOK, empty);
 	while (*empty && monotonic_ns() < until);
 	return n;
 }
@@ -292,20 +313,27 @@ static void note_gap(struct worker *worker, uint64_t gap)
 	worker->gap_ns = (7 * worker->gap_ns + (gap < most ? gap : most)) / 8;
 }
 
+static enum queue_look how_to_look(const struct worker *worker)
+{
+	if (queue_dry(worker->queue))
+		return QUEUE_LOOK;
+	return worker->apart ? QUEUE_WAIT_ONE : QUEUE_WAIT;
+}
+
 static int receive(struct worker *worker, struct queue_packet *packets, bool *empty)
 {
-	const bool wait = !queue_dry(worker->queue);
+	const enum queue_look look = how_to_look(worker);
 	uint64_t begin;
 	int n = 0;
 
-	if (!wait || !worker->spin_ns)
-		return queue_receive(worker->queue, packets, wait, empty);
+	if (look == QUEUE_LOOK || !worker->spin_ns)
+		return queue_receive(worker->queue, packets, look, empty);
 	begin = monotonic_ns();
 	*empty = true;
 	if (worker->gap_ns < worker->spin_ns)
 		n = spin(worker, packets, begin + worker->spin_ns, empty);
 	if (*empty)
-		n = queue_receive(worker->queue, packets, true, empty);
+		n = queue_receive(worker->queue, packets, look, empty);
 	note_gap(worker, monotonic_ns() - begin);
 	return n;
 }
