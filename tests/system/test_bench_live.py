@@ -6,10 +6,15 @@ import json
 import os
 import shutil
 import subprocess
+import sys
+import types
 
 import pytest
 
 from lab import paths, room
+
+sys.path.insert(0, os.path.join(paths.ROOT, "bench"))
+import live_lab  # noqa: E402
 
 LIVE = os.path.join(paths.ROOT, "bench", "live")
 CONTENDERS = ["none", "nth-nft", "mwan3", "bare", "wrr"]
@@ -70,6 +75,14 @@ def test_every_flow_is_accounted_for(kept, measure):
             assert r["lost"] == 0, name
         else:
             assert r["decided"] == r["fallback"] == 0, name
+
+
+def test_events_are_built_only_for_who_listens():
+    options = types.SimpleNamespace(nfqlb=None)
+    with contextlib.ExitStack() as stack:
+        labs = {name: stack.enter_context(contextlib.closing(live_lab.build(name, options))) for name in ("bare", "wrr", "least-load")}
+        built = {name: lab.world.router.sh(f"cat {live_lab.EVENTS}").strip() for name, lab in labs.items()}
+    assert built == {"bare": "0", "wrr": "0", "least-load": "1"}
 
 
 def test_contenders_share_as_they_should(kept):
