@@ -66,10 +66,13 @@ static void fill_sticky(struct bench *bench, const struct cost_size *size)
 static void fill_runtime(struct link_runtime *runtime, unsigned links)
 {
 	for (unsigned i = 0; i < links; i++) {
-		atomic_store(&runtime->bits_down[i],
-			     (uint64_t)atomic_load(&runtime->capacity[i]) * 100 * (i * 97 % 100));
-		atomic_store(&runtime->sending[i], FLOWS_SENDING);
-		atomic_store(&runtime->rtt_us[i], 10000 + i * 7919 % 30000);
+		const struct link_measured measured = {
+			.bits_down = (uint64_t)link_runtime_capacity(runtime, i) * 100 * (i * 97 % 100),
+			.sending = FLOWS_SENDING,
+			.rtt_us = 10000 + i * 7919 % 30000,
+		};
+
+		link_runtime_set_measured(runtime, i, &measured);
 	}
 }
 

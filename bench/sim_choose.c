@@ -190,12 +190,14 @@ static void expire_entries(struct sim *sim)
 /* As the daemon does once a second: up at once, down slowly */
 static void publish_sample(struct sim *sim, unsigned link)
 {
-	const uint64_t before = atomic_load_explicit(&sim->runtime.bits_down[link], memory_order_relaxed);
+	const uint64_t before = link_runtime_measured(&sim->runtime, link).bits_down;
 	const uint64_t now = (uint64_t)(sim->sampled[link] * 8 / (sim->now - sim->sampled_at));
+	const struct link_measured measured = {
+		.bits_down = before > now ? (before + now) / 2 : now,
+		.sending = load_sending(&sim->load, link),
+	};
 
-	atomic_store_explicit(&sim->runtime.bits_down[link], before > now ? (before + now) / 2 : now,
-			      memory_order_relaxed);
-	atomic_store_explicit(&sim->runtime.sending[link], load_sending(&sim->load, link), memory_order_relaxed);
+	link_runtime_set_measured(&sim->runtime, link, &measured);
 }
 
 void sim_sample(struct sim *sim)

@@ -134,16 +134,16 @@ static void publish(struct feedback *feedback, uint64_t elapsed)
 			      (uint32_t)((uint64_t)feedback->departures * feedback->status.delay_us / 1000000),
 			      memory_order_relaxed);
 	for (unsigned i = 0; i < policy_config(daemon->policy)->n_links; i++) {
-		const uint32_t rtt = track_link(feedback->track, i).rtt_us;
-		const uint64_t before = atomic_load_explicit(&daemon->runtime.bits_down[i], memory_order_relaxed);
+		const uint64_t before = link_runtime_measured(&daemon->runtime, i).bits_down;
 		const uint64_t now = sampler_link(daemon->sampler, i).rx_bits_now;
-		/* up at once, down slowly: a pause must not look like an idle link */
-		const uint64_t bits = before > now ? (before + now) / 2 : now;
+		const struct link_measured measured = {
+			.rtt_us = track_link(feedback->track, i).rtt_us,
+			/* up at once, down slowly: a pause must not look like an idle link */
+			.bits_down = before > now ? (before + now) / 2 : now,
+			.sending = load_sending(feedback->load, i),
+		};
 
-		atomic_store_explicit(&daemon->runtime.rtt_us[i], rtt, memory_order_relaxed);
-		atomic_store_explicit(&daemon->runtime.bits_down[i], bits, memory_order_relaxed);
-		atomic_store_explicit(&daemon->runtime.sending[i], load_sending(feedback->load, i),
-				      memory_order_relaxed);
+		link_runtime_set_measured(&daemon->runtime, i, &measured);
 	}
 }
 

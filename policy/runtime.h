@@ -6,8 +6,8 @@
  * atomics: a decision may see a weight that is a microsecond old, never a torn one.
  * Indexed like config.links; the set of links does not change by reload.
  *
- * Workers keep what follows from these values (policy/sched_lineup.c) as long as `generation`
- * stays, so these change by the functions here alone; what is measured is read afresh each time.
+ * Workers keep what follows from these values (policy/sched_lineup.c, sched_room.c) as long as the
+ * generations stay, so these change by the functions here alone.
  */
 #ifndef POLICY_RUNTIME_H
 #define POLICY_RUNTIME_H
@@ -20,6 +20,7 @@
 struct link_runtime {
 	_Alignas(64) _Atomic uint64_t usable[2]; /* IPv4, IPv6; bit i: links[i] takes new flows of that family */
 	_Atomic uint32_t generation; /* of weights and capacities: another one when any has changed */
+	_Atomic uint32_t measured; /* generation of what is measured */
 	uint32_t id[CONFIG_MAX_LINKS]; /* of links[i]; never changes: hashing must not depend on the order of links */
 	_Atomic uint32_t weight[CONFIG_MAX_LINKS];
 	_Atomic uint32_t capacity[CONFIG_MAX_LINKS]; /* 10 kbit/s, download before upload; 0: not stated */
@@ -44,6 +45,39 @@ static inline uint64_t link_runtime_usable(const struct link_runtime *runtime, i
 static inline void link_runtime_set_usable(struct link_runtime *runtime, int family, uint64_t links)
 {
 	atomic_store_explicit(&runtime->usable[family == 6], links, memory_order_relaxed);
+}
+
+struct link_measured {
+	uint32_t rtt_us;
+	uint64_t bits_down;
+	uint32_t sending;
+};
+
+/* See link_runtime: what was measured of this link, about once a second */
+static inline void link_runtime_set_measured(struct link_runtime *runtime, unsigned link,
+					     const struct link_measured *measured)
+{
+	const uint32_t before = atomic_load_explicit(&runtime->measured, memory_order_relaxed);
+
+	atomic_store_explicit(&runtime->rtt_us[link], measured->rtt_us, memory_order_relaxed);
+	atomic_store_explicit(&runtime->bits_down[link], measured->bits_down, memory_order_relaxed);
+	atomic_store_explicit(&runtime->sending[link], measured->sending, memory_order_relaxed);
+	atomic_store_explicit(&runtime->measured, before + 1, memory_order_release);
+}
+
+/* Before the values are read: see link_runtime_generation() */
+static inline uint32_t link_runtime_measured_generation(const struct link_runtime *runtime)
+{
+	return atomic_load_explicit(&runtime->measured, memory_order_acquire);
+}
+
+static inline struct link_measured link_runtime_measured(const struct link_runtime *runtime, unsigned link)
+{
+	return (struct link_measured){
+		.rtt_us = atomic_load_explicit(&runtime->rtt_us[link], memory_order_relaxed),
+		.bits_down = atomic_load_explicit(&runtime->bits_down[link], memory_order_relaxed),
+		.sending = atomic_load_explicit(&runtime->sending[link], memory_order_relaxed),
+	};
 }
 
 static inline uint32_t link_runtime_generation(const struct link_runtime *runtime)

@@ -6,15 +6,13 @@
  * sched_state per worker, zeroed at first; it is not shared. A new scheduler touches three files:
  * its own, the table in sched.c and enum scheduler in config.h.
  *
- *   wrr   smooth weighted round robin, as nginx does it: each turn every candidate
- *         gains its weight, the richest is picked and pays the sum. No bursts;
- *         exact over any whole round.
+ *   wrr   smooth weighted round robin: in turns, without bursts, exact over any whole round.
  *   hash  weighted rendezvous hashing (Thaler & Ravishankar 1998; weights after
- *         Schindelhauer & Schomaker 2005): smallest -ln(h)/weight wins, in integers.
- *         Only flows of a changed link move.
+ *         Schindelhauer & Schomaker 2005): smallest -ln(h)/weight wins, in integers,
+ *         for each of 65,536 buckets of flows. Only flows of a changed link move.
  *   least-load  fewest flows sending now, counting the new one, per unit of capacity
  *         (join the shortest queue); what the age of the counts cannot tell apart is a
- *         tie, broken by wrr over the capacities.
+ *         tie: then whose turn it is by capacity.
  *   spillover  the first link, in the group's own order, whose traffic is below a
  *         share of its capacity; when there is none, least-load.
  *   latency  among the links below that share, the lowest measured round trip of
@@ -30,47 +28,80 @@
 
 #define SCHED_SLOT_ANY CONFIG_MAX_GROUPS
 
-/* What wrr remembers of the links of one group, by link index. One writer; `explain` looks at
- * credits and weights from another thread */
-struct sched_wrr {
-	_Atomic int64_t credit[CONFIG_MAX_LINKS]; /* gained less paid */
-	_Atomic uint32_t weight[CONFIG_MAX_LINKS]; /* at its last turn: a change shows */
-	uint64_t known; /* the writer's alone: stamp of the line-up with just these weights; 0: look */
+/* Turns in a tree over all links: node 1 is the root, n's halves are 2n and 2n + 1, link i is
+ * CONFIG_MAX_LINKS + i (sched_turns.c). Weights are summed up; credits are whole numbers of the same unit. */
+struct sched_turns {
+	_Atomic int32_t lead[CONFIG_MAX_LINKS]; /* by node: credit of its left half less that of its right one */
+	_Atomic int32_t after[2 * CONFIG_MAX_LINKS]; /* by node: what its turn adds to its parent's lead */
 };
 
-/* What latency remembers of one group; the same */
-struct sched_latency {
+/* Where all candidates are in such a tree: below this node, so many levels down */
+struct sched_span {
+	unsigned root, levels;
+};
+
+/* How loaded candidates are, and which is the least (sched_counts.c) */
+struct sched_counts {
+	bool known;
+	uint32_t seen_followed, seen_steered[CONFIG_MAX_QUEUES]; /* changes in load.followed, load.steered */
+	uint32_t flows[CONFIG_MAX_LINKS]; /* sending, with the new one */
+	double capacity[CONFIG_MAX_LINKS]; /* effective, scaled */
+	double margin[CONFIG_MAX_LINKS]; /* load of as many flows as the count may be off, which are */
+	double noise;
+	/* by node of the tree: the least below it, and its link (sched_load_bits()) */
+	uint64_t load[2 * CONFIG_MAX_LINKS];
+};
+
+/* Candidates in some order; bit p of `room`: the link at place p has room */
+struct sched_order {
+	uint8_t link[CONFIG_MAX_LINKS], place[CONFIG_MAX_LINKS];
+	uint64_t room;
+};
+
+/* Which candidates have room, and what was measured of them (sched_room.c) */
+struct sched_room {
+	const struct group_config *group; /* NULL: not known */
+	uint32_t measured; /* its generation */
+	uint32_t flows[CONFIG_MAX_LINKS]; /* with so many, the new one included, there is still room */
+	uint64_t links; /* bit i: links[i] has room */
+	uint64_t unmeasured; /* bit i: no round trip of links[i] is known */
+	struct sched_order listed, timed; /* as the group lists them; by round trip, measured ones only */
+	uint64_t near[CONFIG_MAX_LINKS]; /* by place in `timed`: measured links that are not much farther */
+};
+
+/* What is kept for a set of candidates (sched_lineup.c) */
+struct sched_lineup {
+	_Atomic uint64_t candidates; /* 0: not made yet */
+	uint32_t generation; /* of the runtime values */
+	uint32_t stamp; /* below SCHED_STAMPS; another one for each line-up that this worker made */
+	struct sched_span span;
+	struct sched_turns by_weight, by_capacity;
+	struct sched_counts counts;
+	struct sched_room room;
+};
+
+#define SCHED_STAMPS (UINT32_C(1) << 24)
+#define SCHED_BUCKETS 65536
+#define SCHED_LINEUPS 4 /* IPv4 and IPv6, and IPv6 of different sources, may have candidates of their own */
+
+/* Of one group. Others look at candidates, credits, tried and turns (`explain`); the rest is the owner's alone */
+struct sched_group {
+	struct sched_lineup lineup[SCHED_LINEUPS];
+	unsigned last; /* the one that was used last */
+	_Atomic unsigned next; /* the one that makes room for another */
+	/* latency */
 	_Atomic uint64_t tried; /* bit i: links[i] was given a flow to be measured by */
 	_Atomic uint32_t turns;
 };
 
-/* What follows from runtime values for a set of candidates (sched_lineup.c). The owner's alone */
-struct sched_lineup {
-	uint64_t candidates; /* 0: not made yet */
-	uint32_t generation; /* of the runtime values */
-	uint64_t stamp; /* another one for each line-up that this worker made */
-	unsigned n;
-	int64_t sum; /* of weights */
-	uint8_t link[CONFIG_MAX_LINKS]; /* the candidates' indices, in order */
-	/* by place in link[] */
-	uint32_t weight[CONFIG_MAX_LINKS];
-	uint32_t capacity[CONFIG_MAX_LINKS]; /* effective, scaled; not 0 */
-	uint32_t inverse[CONFIG_MAX_LINKS]; /* of the capacity, times a number that is the same for all; rounded */
-};
-
-/* Of one group: two, as IPv4 and IPv6 may have candidates of their own */
-struct sched_lineups {
-	struct sched_lineup lineup[2];
-	unsigned last; /* the one that was used last */
-};
-
-/* Of one worker, by group slot; the last row serves links without a group (if-down = other) */
+/* Of one worker. Zeroed memory will do; most of it is never touched. */
 struct sched_state {
-	struct sched_wrr wrr[CONFIG_MAX_GROUPS + 1];
-	struct sched_latency latency[CONFIG_MAX_GROUPS + 1];
-	struct sched_lineups lineups[CONFIG_MAX_GROUPS + 1];
-	uint64_t stamps; /* line-ups made so far */
-	uint32_t unreported, noise; /* load.unreported, and by how much counts may then be off (sched_least_load.c) */
+	/* by slot; the last serves links without a group (if-down = other) */
+	struct sched_group group[CONFIG_MAX_GROUPS + 1];
+	uint32_t stamps; /* line-ups made so far, modulo SCHED_STAMPS */
+	uint32_t unreported; /* load.unreported, */
+	double noise; /* and by how many flows counts may then be off (sched_least_load.c) */
+	uint32_t bucket[SCHED_BUCKETS]; /* of hash: the line-up's stamp times CONFIG_MAX_LINKS, plus the link */
 };
 
 struct sched_input {

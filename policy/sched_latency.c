@@ -12,63 +12,39 @@
 
 #define EXPLORE 64
 
-static uint32_t rtt_of(const struct sched_input *input, unsigned link)
+struct choice {
+	uint64_t links;
+	bool untried; /* they were not measured yet */
+};
+
+/* Links to choose from by least-load; all candidates: those with room first */
+static struct choice choose(const struct sched_group *memory, struct sched_lineup *lineup,
+			    const struct sched_input *input)
 {
-	return atomic_load_explicit(&input->runtime->rtt_us[link], memory_order_relaxed);
-}
+	const struct sched_room *room = &lineup->room;
+	uint64_t fresh;
 
-/* Links that were never measured */
-static uint64_t unknown(const struct sched_input *input, uint64_t links)
-{
-	uint64_t found = 0;
-
-	for (; links; links &= links - 1) {
-		if (!rtt_of(input, sched_lowest(links)))
-			found |= links & -links;
-	}
-	return found;
-}
-
-/* Measured links whose round trip is not a tenth longer than the shortest; 0: none is measured */
-static uint64_t nearest(const struct sched_input *input, uint64_t links)
-{
-	uint64_t best = UINT64_MAX, found = 0;
-
-	for (uint64_t left = links; left; left &= left - 1) {
-		const uint32_t rtt = rtt_of(input, sched_lowest(left));
-
-		if (rtt && rtt < best)
-			best = rtt;
-	}
-	for (; links; links &= links - 1) {
-		const uint64_t rtt = rtt_of(input, sched_lowest(links));
-
-		if (rtt && rtt * 10 < best * 11)
-			found |= links & -links;
-	}
-	return found;
-}
-
-/* Links to choose from by least-load; *untried: one of those that were not measured yet */
-static uint64_t choose(const struct sched_latency *memory, const struct sched_input *input, bool *untried)
-{
-	const uint64_t room = sched_with_room(input);
-	const uint64_t fresh = unknown(input, room) & ~atomic_load_explicit(&memory->tried, memory_order_relaxed);
-	uint64_t near;
-
-	*untried = fresh != 0;
-	if (!room)
-		return input->candidates;
+	sched_room_follow(lineup, input);
+	fresh = room->links & room->unmeasured & ~atomic_load_explicit(&memory->tried, memory_order_relaxed);
 	if (fresh)
-		return fresh;
-	if (atomic_load_explicit(&memory->turns, memory_order_relaxed) % EXPLORE == EXPLORE - 1)
-		return room;
-	near = nearest(input, room);
-	return near ? near : room;
+		return (struct choice){ fresh, true };
+	if (!room->timed.room || atomic_load_explicit(&memory->turns, memory_order_relaxed) % EXPLORE == EXPLORE - 1)
+		return (struct choice){ input->candidates, false };
+	return (struct choice){ room->links & room->near[sched_lowest(room->timed.room)], false };
+}
+
+static unsigned pick_of(struct choice choice, struct sched_lineup *lineup, const struct sched_input *input,
+			double noise)
+{
+	if (!(choice.links & (choice.links - 1)))
+		return sched_lowest(choice.links);
+	if (choice.links == input->candidates)
+		return sched_least_loaded(lineup, input, noise);
+	return sched_least_loaded_of(lineup, input, choice.links, noise);
 }
 
 /* One writer: plain additions, published without a locked instruction */
-static void account(struct sched_latency *memory, unsigned link, bool untried)
+static void account(struct sched_group *memory, unsigned link, bool untried)
 {
 	const uint64_t tried = atomic_load_explicit(&memory->tried, memory_order_relaxed);
 	const uint32_t turns = atomic_load_explicit(&memory->turns, memory_order_relaxed);
@@ -79,31 +55,28 @@ static void account(struct sched_latency *memory, unsigned link, bool untried)
 
 static unsigned latency_pick(struct sched_state *state, const struct sched_input *input)
 {
-	struct sched_latency *memory = &state->latency[input->slot];
-	struct sched_input among = *input;
-	bool untried;
-	unsigned link;
+	struct sched_group *memory = &state->group[input->slot];
+	struct sched_lineup *lineup = sched_lineup_get(state, input);
+	const struct choice choice = choose(memory, lineup, input);
+	const unsigned link = pick_of(choice, lineup, input, sched_noise_kept(state, input->load));
 
-	among.candidates = choose(memory, input, &untried);
-	link = sched_least_load_ops.pick(state, &among);
-	account(memory, link, untried);
+	account(memory, link, choice.untried);
 	return link;
 }
 
+/* Scores: the round trips, negative */
 static unsigned latency_peek(const struct sched_state *state, const struct sched_input *input,
 			     int64_t scores[CONFIG_MAX_LINKS])
 {
-	struct sched_input among = *input;
-	bool untried;
+	struct sched_lineup lineup;
 
-	among.candidates = choose(&state->latency[input->slot], input, &untried);
-	/* higher is nearer: shown are the round trips, negative */
-	for (uint64_t links = input->candidates; links; links &= links - 1)
-		scores[sched_lowest(links)] = -(int64_t)rtt_of(input, sched_lowest(links));
+	for (uint64_t links = input->candidates; links; links &= links - 1) {
+		const unsigned i = sched_lowest(links);
 
-	int64_t flows[CONFIG_MAX_LINKS];
-
-	return sched_least_load_ops.peek(state, &among, flows);
+		scores[i] = -(int64_t)link_runtime_measured(input->runtime, i).rtt_us;
+	}
+	sched_lineup_copy(&lineup, state, input);
+	return pick_of(choose(&state->group[input->slot], &lineup, input), &lineup, input, sched_noise(input->load));
 }
 
 const struct sched_ops sched_latency_ops = { .pick = latency_pick, .peek = latency_peek };

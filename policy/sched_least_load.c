@@ -4,17 +4,18 @@
  *
  * Theory of operation. A link's load is (sending + 1) / effective capacity: what it
  * would be with the new flow on it. Effective capacity is weight times stated
- * capacity; a link that states none counts as an average one of those that do. Loads
- * are compared by cross-multiplication, in integers.
+ * capacity; a link that states none counts as an average one of those that do.
  *
  * The counts lag behind by the delay of events. With U departures that have happened
  * but are not reported, a count is off by about sqrt(U): a plain minimum would chase
- * that noise and be worse than round robin. Loads that differ by less than half of it
- * are ties, and go by smooth weighted round robin over the effective capacities.
+ * that noise and be worse than round robin. So a link whose load is not above what the least
+ * loaded one would have with half of that more flows is a tie with it, and ties take turns by
+ * effective capacity (sched_turns.c). With no fresh knowledge at all, that is round robin.
+ *
+ * Both trees have the same shape, so one walk does: a half of the links without a tie is passed by, and
+ * its turn is kept; where both halves have ties, it is taken.
  */
 #include "policy/sched_private.h"
-
-#define FRACTION 16 /* counts are compared in sixteenths of a flow */
 
 /* Largest r with r * r <= n */
 static uint64_t square_root(uint64_t n)
@@ -26,10 +27,10 @@ static uint64_t square_root(uint64_t n)
 	return root;
 }
 
-/* By how many FRACTIONs of a flow counts may be off */
-static uint32_t noise(uint32_t unreported)
+/* By how many flows counts may be off, to a sixteenth */
+static double noise(uint32_t unreported)
 {
-	return (uint32_t)square_root((uint64_t)unreported * FRACTION * FRACTION / 4);
+	return (double)square_root((uint64_t)unreported * 16 * 16 / 4) / 16;
 }
 
 static uint32_t unreported(const struct load *load)
@@ -37,88 +38,12 @@ static uint32_t unreported(const struct load *load)
 	return atomic_load_explicit(&load->unreported, memory_order_relaxed);
 }
 
-/* a / b is a tie with the least load c / d where a - noise <= b c / d, that is where a d is at most
- * c b and this; what is not whole does not matter */
-static uint64_t slack(uint32_t noise_now, uint32_t capacity)
+double sched_noise(const struct load *load)
 {
-	return (uint64_t)noise_now * capacity / FRACTION;
+	return noise(unreported(load));
 }
 
-/* flows / capacity: the load of a link with the new flow on it */
-struct quotient {
-	uint64_t flows;
-	uint32_t capacity;
-};
-
-/* ---- the definition ---- */
-
-/* Links whose load cannot be told from the least one. Flows are those that were counted, by place in
- * the line-up: to count again would find others, and perhaps no least one. */
-static uint64_t ties(const struct sched_lineup *lineup, const uint32_t *sending, uint32_t noise_now)
-{
-	struct quotient least = { UINT64_C(1) + sending[0], lineup->capacity[0] };
-	uint64_t found = 0, more;
-
-	for (unsigned j = 1; j < lineup->n; j++) {
-		const struct quotient next = { UINT64_C(1) + sending[j], lineup->capacity[j] };
-
-		if (next.flows * least.capacity < least.flows * next.capacity)
-			least = next;
-	}
-	more = slack(noise_now, least.capacity);
-	for (unsigned j = 0; j < lineup->n; j++) {
-		const struct quotient next = { UINT64_C(1) + sending[j], lineup->capacity[j] };
-
-		if (next.flows * least.capacity <= least.flows * next.capacity + more)
-			found |= UINT64_C(1) << lineup->link[j];
-	}
-	return found;
-}
-
-/* ---- the same for each decision ----
- * No branch depends on a load: which link is the least loaded, and which ones are ties, cannot be
- * predicted. The least one is guessed by rounded numbers; if another has less, or a weight has
- * changed since its last turn, that shows while the turn is taken; it is taken back, and the
- * definition decides. */
-
-/* Counts all, by place in the line-up, and returns the link that seems the least loaded; inline, as
- * `workers` is mostly one */
-static inline struct quotient guess_least(const struct sched_lineup *lineup, const struct load *load, unsigned workers,
-					  uint32_t *sending)
-{
-	const unsigned n = lineup->n;
-	uint64_t least = UINT64_MAX;
-	unsigned place;
-
-	for (unsigned j = 0; j < n; j++) {
-		const uint32_t now = load_sending_of(load, workers, lineup->link[j]);
-		/* its place takes the low bits of a number that is a guess anyhow */
-		const uint64_t guess = ((UINT64_C(1) + now) * lineup->inverse[j] | (CONFIG_MAX_LINKS - 1)) - j;
-
-		sending[j] = now;
-		least = guess < least ? guess : least;
-	}
-	place = ~least % CONFIG_MAX_LINKS;
-	return (struct quotient){ UINT64_C(1) + sending[place], lineup->capacity[place] };
-}
-
-/* Bit j: the link at place j is a tie. 0: the guess was wrong. */
-static uint64_t tied_places(const struct sched_lineup *lineup, const uint32_t *sending, struct quotient least,
-			    uint64_t more)
-{
-	uint64_t found = 0, wrong = 0;
-
-	for (unsigned j = lineup->n; j--;) {
-		const uint64_t mine = (UINT64_C(1) + sending[j]) * least.capacity;
-		const uint64_t theirs = least.flows * lineup->capacity[j];
-
-		wrong |= mine - theirs; /* below 0: the highest bit */
-		found = 2 * found + (mine <= theirs + more);
-	}
-	return wrong >> 63 ? 0 : found;
-}
-
-static uint32_t noise_kept(struct sched_state *state, const struct load *load)
+double sched_noise_kept(struct sched_state *state, const struct load *load)
 {
 	const uint32_t now = unreported(load);
 
@@ -129,79 +54,96 @@ static uint32_t noise_kept(struct sched_state *state, const struct load *load)
 	return state->noise;
 }
 
-/* The links at these places gain their capacity, and the richest pays for it: its link. Or a negative
- * number: nothing was done, as some weight has changed. */
-static int take_turn(struct sched_wrr *row, const struct sched_lineup *lineup, uint64_t places)
+static void set_margins(struct sched_counts *counts, uint64_t candidates, double noise_now)
 {
-	int64_t most = INT64_MIN, sum = 0;
-	uint32_t changed = 0;
-
-	for (uint64_t left = places; left; left &= left - 1) {
-		const unsigned j = sched_lowest(left), i = lineup->link[j];
-		const uint32_t capacity = lineup->capacity[j];
-		const int64_t standing = sched_wrr_standing(sched_wrr_add(row, i, capacity), i);
-
-		sum += capacity;
-		changed |= sched_wrr_weight(row, i) ^ capacity;
-		most = standing > most ? standing : most;
-	}
-	if (!changed)
-		return (int)sched_wrr_pay(row, most, sum);
-	for (uint64_t left = places; left; left &= left - 1) {
-		const unsigned j = sched_lowest(left);
-
-		sched_wrr_add(row, lineup->link[j], -(int64_t)lineup->capacity[j]);
-	}
-	return -1;
+	counts->noise = noise_now;
+	for (uint64_t links = candidates; links; links &= links - 1)
+		counts->margin[sched_lowest(links)] = noise_now / counts->capacity[sched_lowest(links)];
 }
 
-static unsigned by_definition(struct sched_wrr *row, const struct sched_lineup *lineup, const uint32_t *sending,
-			      uint32_t noise_now)
+/* The highest load that is a tie with this one, the least. Rounding must not part what is just as high, so
+ * it is one more in the bits that loads have; and all in those of the link. */
+static uint64_t limit_of(const struct sched_counts *counts, uint64_t least)
 {
-	uint32_t capacity[CONFIG_MAX_LINKS];
+	const double most = sched_load_value(least) + counts->margin[least & SCHED_LOAD_LINK];
 
-	sched_lineup_spread(lineup, lineup->capacity, capacity);
-	return sched_wrr_take(row, ties(lineup, sending, noise_now), capacity);
+	return (sched_load_bits(most) + CONFIG_MAX_LINKS) | SCHED_LOAD_LINK | (least & SCHED_LOAD_FULL);
+}
+
+/* No branch depends on a load or a turn, as nobody can predict them */
+unsigned sched_least_loaded(struct sched_lineup *lineup, const struct sched_input *input, double noise_now)
+{
+	struct sched_counts *counts = &lineup->counts;
+	unsigned at = lineup->span.root;
+	uint64_t limit;
+
+	if (counts->noise != noise_now)
+		set_margins(counts, input->candidates, noise_now);
+	limit = limit_of(counts, counts->load[at]);
+	for (unsigned levels = lineup->span.levels; levels; levels--) {
+		const unsigned half = sched_turns_next(&lineup->by_capacity, at);
+		const bool mine = counts->load[half] <= limit, others = counts->load[half ^ 1] <= limit;
+
+		sched_turns_pay(&lineup->by_capacity, half, -(int32_t)(mine & others));
+		at = half ^ !mine;
+	}
+	return at % CONFIG_MAX_LINKS;
+}
+
+unsigned sched_least_loaded_of(struct sched_lineup *lineup, const struct sched_input *input, uint64_t links,
+			       double noise_now)
+{
+	struct sched_counts *counts = &lineup->counts;
+	uint64_t least = UINT64_MAX, limit, ties = 0;
+
+	if (counts->noise != noise_now)
+		set_margins(counts, input->candidates, noise_now);
+	for (uint64_t left = links; left; left &= left - 1) {
+		const uint64_t load = counts->load[CONFIG_MAX_LINKS + sched_lowest(left)];
+
+		least = load < least ? load : least;
+	}
+	limit = limit_of(counts, least);
+	for (uint64_t left = links; left; left &= left - 1) {
+		const unsigned link = sched_lowest(left);
+
+		ties |= (uint64_t)(counts->load[CONFIG_MAX_LINKS + link] <= limit) << link;
+	}
+	return sched_turns_take_among(&lineup->by_capacity, lineup->span, ties);
+}
+
+/* Room has no meaning here; the line-up may be one that another scheduler has used */
+static void follow(struct sched_lineup *lineup, const struct sched_input *input)
+{
+	if (lineup->room.group) {
+		lineup->room.group = NULL;
+		lineup->counts.known = false;
+	}
+	sched_counts_follow(lineup, input);
 }
 
 static unsigned least_load_pick(struct sched_state *state, const struct sched_input *input)
 {
-	const unsigned workers = input->load->workers;
-	struct sched_wrr *row = &state->wrr[input->slot];
-	uint32_t sending[CONFIG_MAX_LINKS], noise_now;
-	const struct sched_lineup *lineup;
-	struct quotient least;
-	uint64_t places;
-	int link;
+	struct sched_lineup *lineup;
 
 	if (!(input->candidates & (input->candidates - 1)))
 		return sched_lowest(input->candidates);
 	lineup = sched_lineup_get(state, input);
-	if (workers == 1)
-		least = guess_least(lineup, input->load, 1, sending);
-	else
-		least = guess_least(lineup, input->load, workers, sending);
-	noise_now = noise_kept(state, input->load);
-	places = tied_places(lineup, sending, least, slack(noise_now, least.capacity));
-	link = places ? take_turn(row, lineup, places) : -1;
-	return link < 0 ? by_definition(row, lineup, sending, noise_now) : (unsigned)link;
+	follow(lineup, input);
+	return sched_least_loaded(lineup, input, sched_noise_kept(state, input->load));
 }
 
+/* Scores: the flows, negative */
 static unsigned least_load_peek(const struct sched_state *state, const struct sched_input *input,
 				int64_t scores[CONFIG_MAX_LINKS])
 {
 	struct sched_lineup lineup;
-	uint32_t sending[CONFIG_MAX_LINKS], capacity[CONFIG_MAX_LINKS];
-	int64_t credits[CONFIG_MAX_LINKS];
 
-	sched_lineup_make(&lineup, input);
-	for (unsigned j = 0; j < lineup.n; j++) {
-		sending[j] = load_sending(input->load, lineup.link[j]);
-		scores[lineup.link[j]] = -(int64_t)sending[j]; /* higher is nearer: shown are the flows, negative */
-	}
-	sched_lineup_spread(&lineup, lineup.capacity, capacity);
-	return sched_wrr_look(&state->wrr[input->slot], ties(&lineup, sending, noise(unreported(input->load))),
-			      capacity, credits);
+	sched_lineup_copy(&lineup, state, input);
+	follow(&lineup, input);
+	for (uint64_t links = input->candidates; links; links &= links - 1)
+		scores[sched_lowest(links)] = -(int64_t)load_sending(input->load, sched_lowest(links));
+	return sched_least_loaded(&lineup, input, sched_noise(input->load));
 }
 
 const struct sched_ops sched_least_load_ops = { .pick = least_load_pick, .peek = least_load_peek };

@@ -3,16 +3,22 @@
  * policy/sched_lineup.c - what schedulers know of a set of candidates before a flow comes
  *
  * Theory of operation. Which links may be chosen, their weights and effective capacities
- * change seldom; decisions are many. So each worker keeps them for each group, as long as the
- * candidates and the generation of the runtime values stay. The generation is read before
+ * change seldom; decisions are many. So each worker keeps for each group what follows from them,
+ * as long as the candidates and the generation of the runtime values stay. The generation is read before
  * the values: a value that changes meanwhile brings another generation, and the next decision
- * looks again. Nothing here is shared: `explain` makes a line-up of its own.
+ * looks again. Turns belong to a set of candidates, so that IPv6, which may have fewer links, does
+ * not bend the split of IPv4; a set that is new goes on where the one it replaces was.
  */
+#include <assert.h>
+
 #include "policy/sched_private.h"
 
-/* A capacity in so many bits, times a 32-bit count in sixteenths, fits 64. What is lost is less
- * than one in a hundred thousand even of a link with a thousandth of the largest capacity. */
+#define TURN_BITS 23 /* a tree of so large weights sums up to SCHED_TURNS_MAX */
+/* What is lost is less than one in a hundred thousand even of a link with a thousandth of the largest */
 #define CAPACITY_BITS 27
+
+static_assert(CONFIG_MAX_LINKS << TURN_BITS <= SCHED_TURNS_MAX, "capacities fit a tree of turns");
+static_assert(CONFIG_MAX_WEIGHT < SCHED_TURNS_MAX / CONFIG_MAX_LINKS, "weights fit a tree of turns");
 
 static unsigned bits_of(uint64_t n)
 {
@@ -33,80 +39,114 @@ static uint64_t mean_capacity(const struct sched_input *input)
 	return n ? sum / n : 1;
 }
 
-static void fill_capacities(struct sched_lineup *lineup, const struct sched_input *input)
+/* Values of the candidates by link index, cut to so many bits; 0 for other links */
+static void scale(uint64_t candidates, const uint64_t *values, unsigned bits, uint32_t *scaled)
 {
-	const uint64_t mean = mean_capacity(input);
-	uint64_t effective[CONFIG_MAX_LINKS], all = 0;
+	uint64_t all = 0; /* as many bits as the largest */
 	unsigned shift;
 
-	for (unsigned j = 0; j < lineup->n; j++) {
-		const uint64_t stated = link_runtime_capacity(input->runtime, lineup->link[j]);
-
-		effective[j] = lineup->weight[j] * (stated ? stated : mean);
-		all |= effective[j]; /* as many bits as the largest */
-	}
-	shift = bits_of(all) > CAPACITY_BITS ? bits_of(all) - CAPACITY_BITS : 0;
-	for (unsigned j = 0; j < lineup->n; j++) {
-		/* nothing is so small beside the largest that it must never be used */
-		lineup->capacity[j] = effective[j] >> shift ? (uint32_t)(effective[j] >> shift) : 1;
-	}
-}
-
-static void fill_inverses(struct sched_lineup *lineup)
-{
-	uint32_t least = UINT32_MAX;
-
-	for (unsigned j = 0; j < lineup->n; j++) {
-		const uint32_t capacity = lineup->capacity[j];
-
-		least = capacity < least ? capacity : least;
-	}
-	for (unsigned j = 0; j < lineup->n; j++)
-		lineup->inverse[j] = (uint32_t)((uint64_t)UINT32_MAX * least / lineup->capacity[j]);
-}
-
-void sched_lineup_make(struct sched_lineup *lineup, const struct sched_input *input)
-{
-	lineup->generation = link_runtime_generation(input->runtime);
-	lineup->candidates = input->candidates;
-	lineup->n = 0;
-	lineup->sum = 0;
-	for (uint64_t links = input->candidates; links; links &= links - 1) {
+	for (uint64_t links = candidates; links; links &= links - 1)
+		all |= values[sched_lowest(links)];
+	shift = bits_of(all) > bits ? bits_of(all) - bits : 0;
+	memset(scaled, 0, CONFIG_MAX_LINKS * sizeof(*scaled));
+	for (uint64_t links = candidates; links; links &= links - 1) {
 		const unsigned i = sched_lowest(links);
 
-		lineup->weight[lineup->n] = link_runtime_weight(input->runtime, i);
-		lineup->sum += lineup->weight[lineup->n];
-		lineup->link[lineup->n++] = (uint8_t)i;
+		/* nothing is so small beside the largest that it must never be used */
+		scaled[i] = values[i] >> shift ? (uint32_t)(values[i] >> shift) : 1;
 	}
-	fill_capacities(lineup, input);
-	fill_inverses(lineup);
 }
 
-void sched_lineup_spread(const struct sched_lineup *lineup, const uint32_t *by_place, uint32_t *by_link)
+static struct sched_span span_of(uint64_t candidates)
 {
-	for (unsigned j = 0; j < lineup->n; j++)
-		by_link[lineup->link[j]] = by_place[j];
+	const unsigned low = sched_lowest(candidates), high = 63 - (unsigned)__builtin_clzll(candidates);
+	const unsigned levels = bits_of(low ^ high);
+
+	return (struct sched_span){ .root = (CONFIG_MAX_LINKS + low) >> levels, .levels = levels };
+}
+
+static void make(struct sched_lineup *lineup, const struct sched_input *input)
+{
+	uint64_t effective[CONFIG_MAX_LINKS];
+	uint32_t values[CONFIG_MAX_LINKS] = { 0 };
+	uint64_t mean;
+
+	lineup->generation = link_runtime_generation(input->runtime);
+	lineup->span = span_of(input->candidates);
+	mean = mean_capacity(input);
+	for (uint64_t links = input->candidates; links; links &= links - 1) {
+		const unsigned i = sched_lowest(links);
+		const uint64_t stated = link_runtime_capacity(input->runtime, i);
+
+		values[i] = link_runtime_weight(input->runtime, i);
+		effective[i] = values[i] * (stated ? stated : mean);
+	}
+	sched_turns_make(&lineup->by_weight, values);
+	scale(input->candidates, effective, TURN_BITS, values);
+	sched_turns_make(&lineup->by_capacity, values);
+	scale(input->candidates, effective, CAPACITY_BITS, values);
+	sched_counts_init(&lineup->counts, input->candidates, values);
+	lineup->room.group = NULL;
+	atomic_store_explicit(&lineup->candidates, input->candidates, memory_order_relaxed);
+}
+
+/* Stamps tell line-ups apart in the buckets of hash, which must not meet an old one once they start again */
+static uint32_t next_stamp(struct sched_state *state)
+{
+	state->stamps = (state->stamps + 1) % SCHED_STAMPS;
+	if (!state->stamps) {
+		memset(state->bucket, 0, sizeof(state->bucket));
+		state->stamps = 1;
+	}
+	return state->stamps;
+}
+
+/* Where the line-up of these candidates is; SCHED_LINEUPS: nowhere */
+static unsigned place_of(const struct sched_group *group, uint64_t candidates)
+{
+	for (unsigned i = 0; i < SCHED_LINEUPS; i++) {
+		if (atomic_load_explicit(&group->lineup[i].candidates, memory_order_relaxed) == candidates)
+			return i;
+	}
+	return SCHED_LINEUPS;
 }
 
 static bool fits(const struct sched_lineup *lineup, const struct sched_input *input)
 {
-	return lineup->candidates == input->candidates && lineup->generation == link_runtime_generation(input->runtime);
+	return atomic_load_explicit(&lineup->candidates, memory_order_relaxed) == input->candidates &&
+	       lineup->generation == link_runtime_generation(input->runtime);
 }
 
-static void renew(struct sched_state *state, struct sched_lineup *lineup, const struct sched_input *input)
+struct sched_lineup *sched_lineup_get(struct sched_state *state, const struct sched_input *input)
 {
-	sched_lineup_make(lineup, input);
-	lineup->stamp = ++state->stamps;
-}
+	struct sched_group *group = &state->group[input->slot];
+	struct sched_lineup *lineup = &group->lineup[group->last];
+	unsigned place;
 
-const struct sched_lineup *sched_lineup_get(struct sched_state *state, const struct sched_input *input)
-{
-	struct sched_lineups *lineups = &state->lineups[input->slot];
-
-	if (!fits(&lineups->lineup[lineups->last], input)) {
-		lineups->last ^= 1;
-		if (!fits(&lineups->lineup[lineups->last], input))
-			renew(state, &lineups->lineup[lineups->last], input);
+	if (fits(lineup, input))
+		return lineup;
+	place = place_of(group, input->candidates);
+	if (place == SCHED_LINEUPS) {
+		place = atomic_load_explicit(&group->next, memory_order_relaxed);
+		atomic_store_explicit(&group->next, (place + 1) % SCHED_LINEUPS, memory_order_relaxed);
 	}
-	return &lineups->lineup[lineups->last];
+	group->last = place;
+	lineup = &group->lineup[place];
+	if (!fits(lineup, input)) {
+		make(lineup, input);
+		lineup->stamp = next_stamp(state);
+	}
+	return lineup;
+}
+
+void sched_lineup_copy(struct sched_lineup *lineup, const struct sched_state *state, const struct sched_input *input)
+{
+	const struct sched_group *group = &state->group[input->slot];
+	unsigned place = place_of(group, input->candidates);
+
+	if (place == SCHED_LINEUPS)
+		place = atomic_load_explicit(&group->next, memory_order_relaxed);
+	sched_turns_copy(&lineup->by_weight, &group->lineup[place].by_weight);
+	sched_turns_copy(&lineup->by_capacity, &group->lineup[place].by_capacity);
+	make(lineup, input);
 }

@@ -5,6 +5,8 @@
 #ifndef POLICY_SCHED_PRIVATE_H
 #define POLICY_SCHED_PRIVATE_H
 
+#include <string.h>
+
 #include "policy/sched.h"
 
 struct sched_ops {
@@ -19,59 +21,111 @@ extern const struct sched_ops sched_least_load_ops;
 extern const struct sched_ops sched_spillover_ops;
 extern const struct sched_ops sched_latency_ops;
 
-/* The line-up of the candidates, kept in `state`; or made anew */
-const struct sched_lineup *sched_lineup_get(struct sched_state *state, const struct sched_input *input);
-void sched_lineup_make(struct sched_lineup *lineup, const struct sched_input *input);
-/* Values by place, to values by link index; those of other links are left as they are */
-void sched_lineup_spread(const struct sched_lineup *lineup, const uint32_t *by_place, uint32_t *by_link);
-
-/* One smooth round robin turn among `candidates` with these weights (by link index), for
- * schedulers that break ties by it; look() leaves the row as it is and fills `scores` */
-unsigned sched_wrr_take(struct sched_wrr *row, uint64_t candidates, const uint32_t *weights);
-unsigned sched_wrr_look(const struct sched_wrr *row, uint64_t candidates, const uint32_t *weights, int64_t *scores);
-
-static inline int64_t sched_wrr_credit(const struct sched_wrr *row, unsigned link)
-{
-	return atomic_load_explicit(&row->credit[link], memory_order_relaxed);
-}
-
-static inline uint32_t sched_wrr_weight(const struct sched_wrr *row, unsigned link)
-{
-	return atomic_load_explicit(&row->weight[link], memory_order_relaxed);
-}
-
-/* One writer: a plain add, published without a locked instruction. Returns the new credit. */
-static inline int64_t sched_wrr_add(struct sched_wrr *row, unsigned link, int64_t gain)
-{
-	const int64_t credit = sched_wrr_credit(row, link) + gain;
-
-	atomic_store_explicit(&row->credit[link], credit, memory_order_relaxed);
-	return credit;
-}
-
-/* A credit and its link as one number: more credit is more, and of the same the lowest index.
- * Credits are sums of less than 2^34 each, so there are bits to spare. */
-static inline int64_t sched_wrr_standing(int64_t credit, unsigned link)
-{
-	return credit * CONFIG_MAX_LINKS - link;
-}
-
-/* Who stands like this has its turn, and pays the sum of what all have gained */
-static inline unsigned sched_wrr_pay(struct sched_wrr *row, int64_t standing, int64_t sum)
-{
-	const unsigned link = -(uint64_t)standing % CONFIG_MAX_LINKS;
-
-	atomic_store_explicit(&row->credit[link], (standing + link) / CONFIG_MAX_LINKS - sum, memory_order_relaxed);
-	return link;
-}
-
-/* Candidates whose traffic is below the group's share of their capacity (sched_spillover.c) */
-uint64_t sched_with_room(const struct sched_input *input);
-
 /* for (links = candidates; links; links &= links - 1) visits each; this is the one at hand */
 static inline unsigned sched_lowest(uint64_t links)
 {
 	return (unsigned)__builtin_ctzll(links);
 }
+
+/* ---- line-ups ---- */
+
+/* The line-up of the candidates, kept in `state`; or made anew */
+struct sched_lineup *sched_lineup_get(struct sched_state *state, const struct sched_input *input);
+
+/* The same, as sched_lineup_get() would return it, in `lineup`: for a look */
+void sched_lineup_copy(struct sched_lineup *lineup, const struct sched_state *state, const struct sched_input *input);
+
+/* ---- turns ---- */
+
+/* Weights in a tree sum up to this at most; so twice their sum fits an int32_t */
+#define SCHED_TURNS_MAX (INT32_C(1) << 29)
+
+/* By link index; 0 for those that take no turns. Credits are kept, as far as these weights could have made them. */
+void sched_turns_make(struct sched_turns *turns, const uint32_t *weights);
+
+void sched_turns_copy(struct sched_turns *to, const struct sched_turns *from);
+
+/* The half of this node whose turn it is, as its own node */
+static inline unsigned sched_turns_next(const struct sched_turns *turns, unsigned at)
+{
+	const int32_t lead = atomic_load_explicit(&turns->lead[at], memory_order_relaxed);
+
+	return 2 * at + ((uint32_t)lead >> 31);
+}
+
+/* That half takes its turn; `mask` 0: it does not. One writer: nothing has to be locked. */
+static inline void sched_turns_pay(struct sched_turns *turns, unsigned half, int32_t mask)
+{
+	const int32_t lead = atomic_load_explicit(&turns->lead[half / 2], memory_order_relaxed);
+	const int32_t after = atomic_load_explicit(&turns->after[half], memory_order_relaxed);
+
+	atomic_store_explicit(&turns->lead[half / 2], lead + (after & mask), memory_order_relaxed);
+}
+
+/* The link whose turn it is; the next call returns the next one */
+static inline unsigned sched_turns_take(struct sched_turns *turns, struct sched_span span)
+{
+	unsigned at = span.root;
+
+	while (span.levels--) {
+		at = sched_turns_next(turns, at);
+		sched_turns_pay(turns, at, -1);
+	}
+	return at % CONFIG_MAX_LINKS;
+}
+
+/* The same among some of the links: a half without any is passed by, and keeps its turn */
+unsigned sched_turns_take_among(struct sched_turns *turns, struct sched_span span, uint64_t links);
+
+/* ---- counts ---- */
+
+/* Effective capacities by link index, scaled */
+void sched_counts_init(struct sched_counts *counts, uint64_t candidates, const uint32_t *capacities);
+
+/* A load, not negative, as an integer of the same order; with its last bits for the link */
+#define SCHED_LOAD_LINK ((uint64_t)CONFIG_MAX_LINKS - 1)
+#define SCHED_LOAD_FULL (UINT64_C(1) << 63)
+
+static inline uint64_t sched_load_bits(double load)
+{
+	uint64_t bits;
+
+	memcpy(&bits, &load, sizeof(bits));
+	return bits & ~SCHED_LOAD_LINK;
+}
+
+static inline double sched_load_value(uint64_t bits)
+{
+	double load;
+
+	bits &= ~(SCHED_LOAD_LINK | SCHED_LOAD_FULL);
+	memcpy(&load, &bits, sizeof(load));
+	return load;
+}
+
+/* Bring what a line-up knows of flows to what input->load says now */
+void sched_counts_follow(struct sched_lineup *lineup, const struct sched_input *input);
+
+/* ---- room ---- */
+
+/* The same, with what was measured: who has room, and in which order */
+void sched_room_follow(struct sched_lineup *lineup, const struct sched_input *input);
+
+/* Has this candidate room with so many flows, the new one among them? */
+bool sched_room_update(struct sched_room *room, unsigned link, uint32_t flows);
+
+/* ---- least-load ---- */
+
+/* By how many flows counts may be off; the same, kept in `state` */
+double sched_noise(const struct load *load);
+double sched_noise_kept(struct sched_state *state, const struct load *load);
+
+/* The least loaded candidate, or a tie, in a line-up that has followed; where room counts, only if there is
+ * none, one without */
+unsigned sched_least_loaded(struct sched_lineup *lineup, const struct sched_input *input, double noise);
+
+/* The same among a few of the candidates: all of these are looked at */
+unsigned sched_least_loaded_of(struct sched_lineup *lineup, const struct sched_input *input, uint64_t links,
+			       double noise);
 
 #endif

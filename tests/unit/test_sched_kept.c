@@ -2,9 +2,9 @@
 /*
  * tests/unit/test_sched_kept.c - what schedulers keep from decision to decision
  *
- * Workers keep line-ups, weights of the last turn and noise until a runtime value
+ * Workers keep line-ups, counts and noise until a runtime value or a count
  * changes. Here they are compared, pick by pick, with the plain definitions of wrr and least-load, which
- * keep credits and last weights only, while all that may change does: weights, capacities, candidates,
+ * keep credits only and look at all links, while all that may change does: weights, capacities, candidates,
  * schedulers, counts, unreported departures; several groups and workers.
  */
 #include "tests/unit/fixture.h"
@@ -17,18 +17,27 @@ __extension__ typedef unsigned __int128 exact;
 #define SLOTS 3
 #define LINKS 12 /* of which each world has at least two */
 #define CAPACITY_BITS 27
+#define TURN_BITS 23
 
-struct row {
-	int64_t credit[CONFIG_MAX_LINKS];
-	uint32_t weight[CONFIG_MAX_LINKS];
+/* Turns of one set of candidates, by weight and by capacity: of each pair of halves, twice what the left one
+ * has got less than its due; halves by node, the root of all links is 1 */
+struct set {
+	uint64_t links;
+	int64_t owed[2][CONFIG_MAX_LINKS];
+};
+
+/* A group remembers so many sets; then the one that came first makes room */
+struct sets {
+	struct set set[SCHED_LINEUPS];
+	unsigned next;
 };
 
 struct world {
 	uint64_t random;
 	struct link_runtime runtime;
 	struct load load;
-	struct sched_state state[WORKERS];
-	struct row rows[WORKERS][SLOTS + 1];
+	struct sched_state *state[WORKERS];
+	struct sets sets[WORKERS][SLOTS + 1];
 	unsigned n, spread; /* links, and the distance of their indices */
 };
 
@@ -39,36 +48,68 @@ static bool has(uint64_t links, unsigned i)
 
 /* ---- the definitions ---- */
 
-static int64_t cut(int64_t credit, int64_t bound)
+static struct set *set_of(struct sets *sets, uint64_t links)
 {
-	return credit > bound ? bound : credit < -bound ? -bound : credit;
+	for (unsigned i = 0; i < SCHED_LINEUPS; i++) {
+		if (sets->set[i].links == links)
+			return &sets->set[i];
+	}
+	sets->next = (sets->next + 1) % SCHED_LINEUPS;
+	return &sets->set[(sets->next + SCHED_LINEUPS - 1) % SCHED_LINEUPS];
 }
 
-static unsigned model_wrr(struct row *row, uint64_t links, const uint32_t *weights)
+/* Weight of the links below a node */
+static int64_t weight_of(const uint32_t *weights, uint64_t links, unsigned node)
 {
+	unsigned first = node, after = node + 1;
 	int64_t sum = 0;
-	bool changed = false;
-	unsigned best = CONFIG_MAX_LINKS;
 
-	if (!(links & (links - 1)))
-		return (unsigned)__builtin_ctzll(links);
-	for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++) {
+	for (; first < CONFIG_MAX_LINKS; first *= 2, after *= 2)
+		;
+	for (unsigned i = first - CONFIG_MAX_LINKS; i < after - CONFIG_MAX_LINKS; i++)
 		sum += has(links, i) ? weights[i] : 0;
-		changed |= has(links, i) && row->weight[i] != weights[i];
-	}
-	for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++) {
-		if (!has(links, i))
-			continue;
-		row->credit[i] = (changed ? cut(row->credit[i], sum) : row->credit[i]) + weights[i];
-		row->weight[i] = weights[i];
-		if (best == CONFIG_MAX_LINKS || row->credit[i] > row->credit[best])
-			best = i;
-	}
-	row->credit[best] -= sum;
-	return best;
+	return sum;
 }
 
-static void model_capacities(const struct world *world, uint64_t links, uint32_t *capacity)
+/* No more may be owed than these weights could have made */
+static void cut(int64_t *owed, const uint32_t *weights, uint64_t links)
+{
+	for (unsigned node = 1; node < CONFIG_MAX_LINKS; node++) {
+		const int64_t left = weight_of(weights, links, 2 * node),
+			      right = weight_of(weights, links, 2 * node + 1);
+
+		if (!left || !right)
+			owed[node] = left ? 0 : -1;
+		else if (owed[node] + left - right > 2 * left - 1)
+			owed[node] = left + right - 1;
+		else if (owed[node] + left - right < -2 * right)
+			owed[node] = -left - right;
+	}
+}
+
+/* A turn among `among`; halves without any of them are passed by */
+static unsigned model_turn(int64_t *owed, const uint32_t *weights, uint64_t links, uint64_t among)
+{
+	unsigned node = 1;
+
+	while (node < CONFIG_MAX_LINKS) {
+		const int64_t left = weight_of(weights, links, 2 * node),
+			      right = weight_of(weights, links, 2 * node + 1);
+		const bool to_left = owed[node] + left >= right;
+
+		if (!weight_of(weights, among, 2 * node)) {
+			node = 2 * node + 1;
+		} else if (!weight_of(weights, among, 2 * node + 1)) {
+			node = 2 * node;
+		} else {
+			owed[node] += to_left ? -2 * right : 2 * left;
+			node = 2 * node + !to_left;
+		}
+	}
+	return node - CONFIG_MAX_LINKS;
+}
+
+static void model_capacities(const struct world *world, uint64_t links, unsigned bits, uint32_t *capacity)
 {
 	uint64_t sum = 0, stated = 0, most = 0, effective[CONFIG_MAX_LINKS] = { 0 };
 	unsigned shift = 0;
@@ -84,19 +125,21 @@ static void model_capacities(const struct world *world, uint64_t links, uint32_t
 			effective[i] = link_runtime_weight(&world->runtime, i) * (own ? own : mean);
 		most = effective[i] > most ? effective[i] : most;
 	}
-	while (most >> shift >> CAPACITY_BITS)
+	while (most >> shift >> bits)
 		shift++;
 	for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++)
 		capacity[i] = effective[i] >> shift ? (uint32_t)(effective[i] >> shift) : 1;
 }
 
-/* Links that are within the noise of the least (flows + 1) / capacity; flows in sixteenths */
-static uint64_t model_ties(const struct world *world, uint64_t links, const uint32_t *capacity)
+/* Links whose load is not above the least (flows + 1) / capacity with the noise added; in sixteenths of a flow */
+static uint64_t model_ties(const struct world *world, uint64_t links)
 {
 	const uint64_t square = (uint64_t)atomic_load(&world->load.unreported) * 64;
 	uint64_t noise = 0, found = 0, flows[CONFIG_MAX_LINKS];
+	uint32_t capacity[CONFIG_MAX_LINKS];
 	unsigned best = CONFIG_MAX_LINKS;
 
+	model_capacities(world, links, CAPACITY_BITS, capacity);
 	while ((noise + 1) * (noise + 1) <= square)
 		noise++;
 	for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++) {
@@ -106,25 +149,29 @@ static uint64_t model_ties(const struct world *world, uint64_t links, const uint
 			best = i;
 	}
 	for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++) {
-		const uint64_t least = flows[i] > noise ? flows[i] - noise : 0;
-
-		if (has(links, i) && (exact)least * capacity[best] <= (exact)flows[best] * capacity[i])
+		if (has(links, i) && (exact)flows[i] * capacity[best] <= (exact)(flows[best] + noise) * capacity[i])
 			found |= UINT64_C(1) << i;
 	}
 	return found;
 }
 
-static unsigned model_pick(struct world *world, enum scheduler scheduler, struct row *row, uint64_t links)
+static unsigned model_pick(const struct world *world, enum scheduler scheduler, struct sets *sets, uint64_t links)
 {
-	uint32_t weights[CONFIG_MAX_LINKS];
+	uint32_t weights[CONFIG_MAX_LINKS], capacities[CONFIG_MAX_LINKS];
+	struct set *set;
 
-	if (scheduler == SCHED_LEAST_LOAD) {
-		model_capacities(world, links, weights);
-		return model_wrr(row, model_ties(world, links, weights), weights);
-	}
+	if (!(links & (links - 1)))
+		return (unsigned)__builtin_ctzll(links);
+	set = set_of(sets, links);
+	set->links = links;
 	for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++)
 		weights[i] = link_runtime_weight(&world->runtime, i);
-	return model_wrr(row, links, weights);
+	model_capacities(world, links, TURN_BITS, capacities);
+	cut(set->owed[0], weights, links);
+	cut(set->owed[1], capacities, links);
+	if (scheduler == SCHED_WRR)
+		return model_turn(set->owed[0], weights, links, links);
+	return model_turn(set->owed[1], capacities, links, model_ties(world, links));
 }
 
 /* ---- what changes ---- */
@@ -181,6 +228,10 @@ static struct world *world_new(uint64_t *random)
 
 	assert_non_null(world);
 	memset(world, 0, sizeof(*world));
+	for (unsigned i = 0; i < WORKERS; i++) {
+		world->state[i] = calloc(1, sizeof(*world->state[i]));
+		assert_non_null(world->state[i]);
+	}
 	world->random = fixture_random(random);
 	world->n = 2 + below(world, LINKS - 1);
 	world->spread = 1 + below(world, 5);
@@ -190,6 +241,13 @@ static struct world *world_new(uint64_t *random)
 		link_runtime_set_capacity(&world->runtime, i * world->spread, 1000 * below(world, 4));
 	}
 	return world;
+}
+
+static void world_free(struct world *world)
+{
+	for (unsigned i = 0; i < WORKERS; i++)
+		free(world->state[i]);
+	free(world);
 }
 
 static void check_pick(struct world *world, enum scheduler scheduler, unsigned slot, uint64_t links)
@@ -202,9 +260,9 @@ static void check_pick(struct world *world, enum scheduler scheduler, unsigned s
 		.load = &world->load,
 	};
 	int64_t scores[CONFIG_MAX_LINKS];
-	const unsigned peeked = sched_peek(scheduler, &world->state[worker], &input, scores);
-	const unsigned expected = model_pick(world, scheduler, &world->rows[worker][slot], links);
-	const unsigned picked = sched_pick(scheduler, &world->state[worker], &input);
+	const unsigned peeked = sched_peek(scheduler, world->state[worker], &input, scores);
+	const unsigned expected = model_pick(world, scheduler, &world->sets[worker][slot], links);
+	const unsigned picked = sched_pick(scheduler, world->state[worker], &input);
 
 	assert_int_equal(picked, expected);
 	assert_int_equal(peeked, expected);
@@ -233,7 +291,7 @@ static void test_as_by_definition(void **state)
 			if (below(world, 20) == 0)
 				schedulers[slot] = below(world, 2) ? SCHED_WRR : SCHED_LEAST_LOAD;
 		}
-		free(world);
+		world_free(world);
 	}
 }
 
@@ -262,7 +320,7 @@ static unsigned share_of_first(struct world *world, enum scheduler scheduler, un
 	unsigned n = 0;
 
 	for (unsigned turn = 0; turn < turns; turn++) {
-		const unsigned link = sched_pick(scheduler, &world->state[0], &input);
+		const unsigned link = sched_pick(scheduler, world->state[0], &input);
 
 		load_add(&world->load.steered[0], link, 1);
 		n += link == 0;
@@ -278,12 +336,12 @@ static void test_a_weight_counts_at_once(void **state)
 	assert_int_equal(share_of_first(world, SCHED_WRR, 100, 3), 50);
 	link_runtime_set_weight(&world->runtime, 0, 3);
 	assert_int_equal(share_of_first(world, SCHED_WRR, 100, 3), 75);
-	free(world);
+	world_free(world);
 	world = two_links();
 	assert_int_equal(share_of_first(world, SCHED_LEAST_LOAD, 100, 3), 50);
 	link_runtime_set_weight(&world->runtime, 0, 3);
 	assert_int_equal(share_of_first(world, SCHED_LEAST_LOAD, 100, 3), 100); /* 150 : 50 */
-	free(world);
+	world_free(world);
 }
 
 static void test_a_link_that_leaves_and_comes_back(void **state)
@@ -294,11 +352,11 @@ static void test_a_link_that_leaves_and_comes_back(void **state)
 	assert_int_equal(share_of_first(world, SCHED_LEAST_LOAD, 10, 3), 5);
 	assert_int_equal(share_of_first(world, SCHED_LEAST_LOAD, 10, 2), 0);
 	assert_int_equal(share_of_first(world, SCHED_LEAST_LOAD, 10, 3), 10); /* it had been idle */
-	assert_in_range(share_of_first(world, SCHED_WRR, 100, 3), 49, 51); /* with the other scheduler's credits, cut */
-	free(world);
+	assert_int_equal(share_of_first(world, SCHED_WRR, 100, 3), 50); /* each scheduler has credits of its own */
+	world_free(world);
 }
 
-/* Credits of one are debts of the other: they are cut each time */
+/* Each has credits of its own */
 static void test_schedulers_take_turns(void **state)
 {
 	struct world *world = two_links();
@@ -309,7 +367,7 @@ static void test_schedulers_take_turns(void **state)
 	atomic_store(&world->load.unreported, 1000000); /* all are ties */
 	for (unsigned turn = 0; turn < 200; turn++)
 		check_pick(world, turn / 7 % 2 ? SCHED_WRR : SCHED_LEAST_LOAD, 1, 3);
-	free(world);
+	world_free(world);
 }
 
 /* A reload states capacities: link_runtime_set_capacities() */
@@ -325,7 +383,7 @@ static void test_a_reload_counts_at_once(void **state)
 	link_runtime_set_capacities(&world->runtime, config);
 	assert_int_equal(share_of_first(world, SCHED_LEAST_LOAD, 40, 3), 40); /* 60 : 20 */
 	config_free(config);
-	free(world);
+	world_free(world);
 }
 
 int main(void)

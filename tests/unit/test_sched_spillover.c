@@ -13,7 +13,7 @@ struct bench {
 	struct link_runtime runtime;
 	struct load load;
 	struct group_config group;
-	struct sched_state state[WORKERS];
+	struct sched_state *state[WORKERS];
 };
 
 /* Three links of 20 Mbit/s, listed as 1, 2, 0, loaded from 80 % on */
@@ -25,6 +25,10 @@ static struct bench *bench_new(void)
 	memset(bench, 0, sizeof(*bench));
 	bench->load.workers = 1;
 	bench->group = (struct group_config){ .rank = { 2, 0, 1 }, .spill_at = 80 };
+	for (unsigned i = 0; i < WORKERS; i++) {
+		bench->state[i] = calloc(1, sizeof(*bench->state[i]));
+		assert_non_null(bench->state[i]);
+	}
 	for (unsigned i = 0; i < 3; i++) {
 		link_runtime_set_weight(&bench->runtime, i, 1);
 		link_runtime_set_capacity(&bench->runtime, i, 2000);
@@ -32,11 +36,37 @@ static struct bench *bench_new(void)
 	return bench;
 }
 
+static void bench_free(struct bench *bench)
+{
+	for (unsigned i = 0; i < WORKERS; i++)
+		free(bench->state[i]);
+	free(bench);
+}
+
+static void set_sending(struct bench *bench, unsigned link, uint32_t flows)
+{
+	struct load_counts *counts = &bench->load.followed;
+
+	load_add(counts, link, flows - atomic_load(&counts->flows[link]));
+}
+
+/* A reload brings another group_config and states all capacities */
+static void spill_at(struct bench *bench, uint8_t percent)
+{
+	bench->group.spill_at = percent;
+	link_runtime_set_capacity(&bench->runtime, 0, link_runtime_capacity(&bench->runtime, 0));
+}
+
 /* What the control thread writes once a second */
 static void sample(struct bench *bench, unsigned link, uint64_t bits)
 {
-	atomic_store(&bench->runtime.bits_down[link], bits);
-	atomic_store(&bench->runtime.sending[link], load_sending(&bench->load, link));
+	const struct link_measured measured = {
+		.rtt_us = link_runtime_measured(&bench->runtime, link).rtt_us,
+		.bits_down = bits,
+		.sending = load_sending(&bench->load, link),
+	};
+
+	link_runtime_set_measured(&bench->runtime, link, &measured);
 }
 
 static struct sched_input input_of(const struct bench *bench, uint64_t candidates)
@@ -54,8 +84,8 @@ static unsigned pick(struct bench *bench, enum scheduler scheduler, unsigned wor
 {
 	const struct sched_input input = input_of(bench, candidates);
 	int64_t scores[CONFIG_MAX_LINKS];
-	const unsigned expected = sched_peek(scheduler, &bench->state[worker], &input, scores);
-	const unsigned link = sched_pick(scheduler, &bench->state[worker], &input);
+	const unsigned expected = sched_peek(scheduler, bench->state[worker], &input, scores);
+	const unsigned link = sched_pick(scheduler, bench->state[worker], &input);
 
 	assert_int_equal(link, expected);
 	return link;
@@ -96,9 +126,9 @@ static void test_fills_in_the_order_listed(void **state)
 	assert_int_equal(spill(bench, 7), 0);
 	sample(bench, 1, 15 * MBIT);
 	assert_int_equal(spill(bench, 7), 1);
-	bench->group.spill_at = 50;
+	spill_at(bench, 50);
 	assert_int_equal(spill(bench, 7), 0);
-	free(bench);
+	bench_free(bench);
 }
 
 static void test_all_loaded_is_least_load(void **state)
@@ -107,13 +137,13 @@ static void test_all_loaded_is_least_load(void **state)
 	unsigned counts[3] = { 0 };
 
 	(void)state;
-	atomic_store(&bench->load.followed.flows[1], 5);
+	set_sending(bench, 1, 5);
 	for (unsigned i = 0; i < 3; i++)
 		sample(bench, i, 20 * MBIT);
 	steer(bench, SCHED_SPILLOVER, 25, counts);
 	assert_int_equal(counts[1], 5);
 	assert_int_equal(counts[0] + counts[2], 20);
-	free(bench);
+	bench_free(bench);
 }
 
 static void test_no_capacity_is_never_loaded(void **state)
@@ -128,7 +158,7 @@ static void test_no_capacity_is_never_loaded(void **state)
 	sample(bench, 2, UINT64_MAX);
 	load_add(&bench->load.steered[0], 2, 1);
 	assert_int_equal(spill(bench, 5), 0);
-	free(bench);
+	bench_free(bench);
 }
 
 /* Flows since the sample are taken for average ones: 10 made 8 Mbit/s, so 10 more make 16 */
@@ -138,7 +168,7 @@ static void test_flows_since_the_sample_count(void **state)
 	unsigned counts[3] = { 0 };
 
 	(void)state;
-	atomic_store(&bench->load.followed.flows[1], 10);
+	set_sending(bench, 1, 10);
 	sample(bench, 1, 8 * MBIT);
 	steer(bench, SCHED_SPILLOVER, 11, counts);
 	assert_int_equal(counts[1], 10);
@@ -153,7 +183,7 @@ static void test_flows_since_the_sample_count(void **state)
 		load_sub(&bench->load.followed, 1, 1);
 	}
 	assert_int_equal(counts[1], 1000);
-	free(bench);
+	bench_free(bench);
 }
 
 static void test_loaded_link_gets_room_when_flows_stop(void **state)
@@ -161,14 +191,14 @@ static void test_loaded_link_gets_room_when_flows_stop(void **state)
 	struct bench *bench = bench_new();
 
 	(void)state;
-	atomic_store(&bench->load.followed.flows[1], 20);
+	set_sending(bench, 1, 20);
 	sample(bench, 1, 18 * MBIT);
 	assert_int_equal(spill(bench, 7), 2);
 	load_sub(&bench->load.followed, 1, 2); /* 0.9 Mbit/s each: 16.2 are left */
 	assert_int_equal(spill(bench, 7), 2);
 	load_sub(&bench->load.followed, 1, 1);
 	assert_int_equal(spill(bench, 7), 1);
-	free(bench);
+	bench_free(bench);
 }
 
 /* A thousand between two samples: none of the links is filled beyond a hundred, whatever was measured before */
@@ -182,7 +212,7 @@ static void test_burst_between_samples(void **state)
 
 			bench->load.workers = workers;
 			/* 100 flows that hardly send say nothing about the next ones */
-			atomic_store(&bench->load.followed.flows[1], busy ? 100 : 0);
+			set_sending(bench, 1, busy ? 100 : 0);
 			sample(bench, 1, busy ? MBIT / 10 : 0);
 			steer(bench, SCHED_SPILLOVER, 300, counts);
 			assert_in_range(counts[1], 99, 100);
@@ -192,18 +222,81 @@ static void test_burst_between_samples(void **state)
 			steer(bench, SCHED_SPILLOVER, 700, counts);
 			for (unsigned i = 0; i < 3; i++)
 				assert_true(load_sending(&bench->load, i) <= (1000 + 100 * busy) / 3 + 1 + workers);
-			free(bench);
+			bench_free(bench);
 		}
 	}
+}
+
+/* bit/s through the link now, by the definition: each flow since the sample is an average one, a new one
+ * at least a hundredth of what the link may fill, and no more than a hundred new ones count */
+static uint64_t traffic(const struct bench *bench, unsigned link, uint64_t full)
+{
+	const struct link_measured then = link_runtime_measured(&bench->runtime, link);
+	const uint32_t now = load_sending(&bench->load, link);
+	uint64_t each = then.sending ? then.bits_down / then.sending : 0;
+
+	if (now <= then.sending)
+		return then.bits_down - each * (then.sending - now);
+	if (each < (full + 99) / 100)
+		each = (full + 99) / 100;
+	return then.bits_down + each * (now - then.sending < 100 ? now - then.sending : 100);
+}
+
+static unsigned first_by_definition(const struct bench *bench, unsigned none)
+{
+	static const unsigned order[] = { 1, 2, 0 };
+
+	for (unsigned i = 0; i < 3; i++) {
+		const uint64_t capacity = link_runtime_capacity(&bench->runtime, order[i]);
+		const uint64_t full = capacity * 100 * bench->group.spill_at;
+
+		if (!capacity || traffic(bench, order[i], full) < full)
+			return order[i];
+	}
+	return none;
+}
+
+static void test_as_by_definition(void **state)
+{
+	uint64_t random = fixture_seed();
+	struct bench *bench = bench_new();
+	unsigned spilled = 0, rounds = 60000;
+
+	(void)state;
+	for (unsigned round = 0; round < rounds; round++) {
+		const unsigned link = fixture_below(&random, 3);
+		const enum scheduler other = fixture_below(&random, 2) ? SCHED_LEAST_LOAD : SCHED_LATENCY;
+		unsigned picked;
+
+		if (!fixture_below(&random, 8))
+			sample(bench, link, fixture_below(&random, 9) * 3 * MBIT + fixture_below(&random, 3));
+		if (!fixture_below(&random, 40))
+			link_runtime_set_capacity(&bench->runtime, link, fixture_below(&random, 5) * 1000);
+		if (!fixture_below(&random, 100))
+			spill_at(bench, (uint8_t)(1 + fixture_below(&random, 100)));
+		set_sending(bench, link, fixture_below(&random, fixture_below(&random, 2) ? 5 : 300));
+		if (!fixture_below(&random, 20)) /* the same line-up serves another scheduler */
+			pick(bench, other, 0, 7);
+		picked = spill(bench, 7);
+		assert_int_equal(picked, first_by_definition(bench, picked));
+		spilled += picked != 1;
+	}
+	assert_in_range(spilled, rounds / 10, rounds - rounds / 10);
+	bench_free(bench);
 }
 
 /* ---- latency ---- */
 
 static void set_rtt(struct bench *bench, uint32_t a, uint32_t b, uint32_t c)
 {
-	atomic_store(&bench->runtime.rtt_us[0], a);
-	atomic_store(&bench->runtime.rtt_us[1], b);
-	atomic_store(&bench->runtime.rtt_us[2], c);
+	const uint32_t rtt_us[] = { a, b, c };
+
+	for (unsigned i = 0; i < 3; i++) {
+		struct link_measured measured = link_runtime_measured(&bench->runtime, i);
+
+		measured.rtt_us = rtt_us[i];
+		link_runtime_set_measured(&bench->runtime, i, &measured);
+	}
 }
 
 static void test_lowest_round_trip(void **state)
@@ -219,13 +312,13 @@ static void test_lowest_round_trip(void **state)
 	sample(bench, 2, 16 * MBIT);
 	assert_int_equal(pick(bench, SCHED_LATENCY, 0, 7), 0);
 	sample(bench, 0, 16 * MBIT);
-	atomic_store(&bench->load.followed.flows[0], 3);
-	atomic_store(&bench->load.followed.flows[1], 1);
-	atomic_store(&bench->load.followed.flows[2], 2);
+	set_sending(bench, 0, 3);
+	set_sending(bench, 1, 1);
+	set_sending(bench, 2, 2);
 	for (unsigned i = 0; i < 3; i++)
 		sample(bench, i, 16 * MBIT);
 	assert_int_equal(pick(bench, SCHED_LATENCY, 0, 7), 1); /* all: the least load */
-	free(bench);
+	bench_free(bench);
 }
 
 static void test_a_tenth_is_a_tie(void **state)
@@ -240,7 +333,7 @@ static void test_a_tenth_is_a_tie(void **state)
 	assert_int_equal(counts[1], 30);
 	set_rtt(bench, UINT32_MAX, UINT32_MAX, UINT32_MAX);
 	assert_int_equal(pick(bench, SCHED_LATENCY, 0, 7), 2); /* the largest does not overflow: all tie, least load */
-	free(bench);
+	bench_free(bench);
 }
 
 static void test_unknown_is_tried_once(void **state)
@@ -254,7 +347,7 @@ static void test_unknown_is_tried_once(void **state)
 	assert_int_equal(counts[0], 38);
 	assert_int_equal(counts[1], 1);
 	assert_int_equal(counts[2], 1);
-	free(bench);
+	bench_free(bench);
 }
 
 /* A link once slow is measured again, though seldom: one flow in 64 */
@@ -278,7 +371,7 @@ static void test_every_link_is_measured_again(void **state)
 	assert_int_equal(counts[0], 6300);
 	assert_in_range(counts[1], 49, 51);
 	assert_in_range(counts[2], 49, 51);
-	free(bench);
+	bench_free(bench);
 }
 
 /* ---- through decide() ---- */
@@ -305,8 +398,9 @@ static void test_decide_hands_over_the_group(void **state)
 		const struct flow flow = fixture_flow("192.0.2.7", "198.51.100.9", 6, (uint16_t)(2000 + i), 443);
 		const uint64_t bits = i < 10 ? 0 : 10 * MBIT;
 
-		atomic_store(&fixture->runtime.bits_down[1], bits);
-		atomic_store(&fixture->runtime.bits_down[0], i < 20 ? 0 : bits);
+		link_runtime_set_measured(&fixture->runtime, 1, &(struct link_measured){ .bits_down = bits });
+		link_runtime_set_measured(&fixture->runtime, 0,
+					  &(struct link_measured){ .bits_down = i < 20 ? 0 : bits });
 		assert_int_equal(decide(&fixture->decider, &flow, &fixture_waiting, 5000).link, i < 10	 ? 1
 												: i < 20 ? 0
 													 : 2);
@@ -324,6 +418,7 @@ int main(void)
 		cmocka_unit_test(test_flows_since_the_sample_count),
 		cmocka_unit_test(test_loaded_link_gets_room_when_flows_stop),
 		cmocka_unit_test(test_burst_between_samples),
+		cmocka_unit_test(test_as_by_definition),
 		cmocka_unit_test(test_lowest_round_trip),
 		cmocka_unit_test(test_a_tenth_is_a_tie),
 		cmocka_unit_test(test_unknown_is_tried_once),
