@@ -18,6 +18,7 @@ static const char usage[] = "Usage: cost [OPTION]...\n"
 			    "batches of 64, against the number of rules, links and sticky entries.\n"
 			    "\n"
 			    "  --only CURVE         rules, links, sticky or policy (default: all four)\n"
+			    "  --at N               this point of the curves alone\n"
 			    "  --scheduler NAME     this scheduler alone (default: all)\n"
 			    "  --decisions N        per point and column (default 100000)\n"
 			    "  --seed N             of rules and flows (default 1)\n"
@@ -30,6 +31,7 @@ static const char usage[] = "Usage: cost [OPTION]...\n"
 
 struct options {
 	const char *only; /* NULL: all curves */
+	uint64_t at; /* UINT64_MAX: all points */
 	int scheduler; /* -1: all */
 	uint64_t decisions, seed;
 	bool json;
@@ -39,6 +41,7 @@ struct options {
 
 enum long_option {
 	OPT_ONLY = 256,
+	OPT_AT,
 	OPT_SCHEDULER,
 	OPT_DECISIONS,
 	OPT_SEED,
@@ -47,6 +50,7 @@ enum long_option {
 
 static const struct option long_options[] = {
 	{ "only", required_argument, NULL, OPT_ONLY },
+	{ "at", required_argument, NULL, OPT_AT },
 	{ "scheduler", required_argument, NULL, OPT_SCHEDULER },
 	{ "decisions", required_argument, NULL, OPT_DECISIONS },
 	{ "seed", required_argument, NULL, OPT_SEED },
@@ -84,6 +88,8 @@ static bool parse_one(struct options *options, int option)
 	switch (option) {
 	case OPT_ONLY:
 		return parse_only(options, optarg);
+	case OPT_AT:
+		return parse_number("--at", optarg, UINT32_MAX, &options->at);
 	case OPT_SCHEDULER:
 		options->scheduler = scheduler_parse(optarg);
 		return options->scheduler >= 0 || complain("--scheduler", optarg, "the name of a scheduler");
@@ -185,6 +191,8 @@ static bool run_curve(const struct options *options, const struct curve *curve)
 			struct cost_size size = curve->at[i];
 			struct cost_result result;
 
+			if (options->at != UINT64_MAX && options->at != curve->x[i])
+				continue;
 			size.scheduler = (enum scheduler)s;
 			if (!cost_measure(&size, options->seed, options->decisions, &result))
 				return false;
@@ -236,7 +244,7 @@ static bool run_policies(const struct options *options)
 
 int main(int argc, char **argv)
 {
-	struct options options = { .scheduler = -1, .decisions = 100000, .seed = 1 };
+	struct options options = { .at = UINT64_MAX, .scheduler = -1, .decisions = 100000, .seed = 1 };
 
 	if (!parse_options(&options, argc, argv))
 		return EXIT_FAILURE;

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""bench/cost runs and prints every point of its curves; what it measures is not judged here."""
+"""bench/cost runs and prints every point of its curves. Times are not judged here; how instructions grow is."""
 
 import json
 import os
 import pathlib
+import re
+import shutil
 import subprocess
 
 import pytest
@@ -33,6 +35,28 @@ def test_all_points():
     assert [(p["rules"], p["links"]) for p in policies] == [(10, 60), (100, 60), (1000, 60), (10000, 60)]
     tells = b"__asan_init" not in COST.read_bytes()  # its allocator does not say what is in use
     assert all((p["kept_kib"] > 0) == tells for p in policies)
+
+
+def instructions(links, scheduler, decisions):
+    """Of one decision, as valgrind counts them."""
+    ran = subprocess.run(["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=time_batch",
+                          COST, "--only", "links", "--at", str(links), "--scheduler", scheduler,
+                          "--decisions", str(decisions)], capture_output=True, text=True, check=True)
+    batches = decisions // 64 + 1
+    before = -(-2 * decisions // 64)  # so many fill the table of answers
+    return int(re.search(r"Collected : (\d+)", ran.stderr)[1]) / 64 / (before + 2 * batches)
+
+
+# hash asks all links once for each of its 65,536 buckets; valgrind has no time for that many decisions
+@pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is not installed")
+@pytest.mark.parametrize("scheduler", [s for s in SCHEDULERS if s != "hash"])
+def test_links_cost_a_logarithm(scheduler):
+    """Five doublings, from 2 to 60 links, cost as much as five times one of the first two, with some room. If each link
+    cost something it would be nearly thirty times as much."""
+    if b"__asan_init" in COST.read_bytes():
+        pytest.skip("valgrind does not run sanitized programs")
+    few, some, many = (instructions(links, scheduler, 6400) for links in (2, 8, 60))
+    assert many - few < 2 * 2.5 * max(some - few, 20), (few, some, many)
 
 
 def test_text_of_one_curve():
