@@ -49,10 +49,13 @@ struct classifier {
 	unsigned rest; /* the first rule that states nothing at all, and so matches all; else n_rules */
 	unsigned n_words; /* of a bitmap */
 	unsigned n_spans; /* of 64 words each */
-	struct field fields[FIELDS]; /* by kind; those that no rule states conditions on are empty */
 	unsigned n_shapes;
 	struct shape *shapes; /* by first rule */
 	unsigned *rule_at; /* rule index by position in the bitmaps */
+	/* by kind and class: shapes in which the class leaves rules; bit: index modulo 64. NULL: no rule states
+	 * conditions on this field. In one line: of most fields most policies need no more. */
+	_Alignas(64) uint64_t *leaves[FIELDS];
+	struct field fields[FIELDS]; /* by kind */
 };
 
 /* ---- compiling ---- */
@@ -191,21 +194,21 @@ static bool class_leaves(const struct classifier *classifier, const struct shape
 	return false;
 }
 
-/* struct field's `shapes` */
+/* classifier.leaves */
 static bool compile_summary(struct classifier *classifier)
 {
 	for (unsigned f = 0; f < FIELDS; f++) {
-		struct field *field = &classifier->fields[f];
+		const size_t n = classifier->fields[f].n_classes;
 
-		if (!field->n_classes)
+		if (!n)
 			continue;
-		field->shapes = calloc(field->n_classes, sizeof(*field->shapes));
-		if (!field->shapes)
+		classifier->leaves[f] = calloc(n, sizeof(*classifier->leaves[f]));
+		if (!classifier->leaves[f])
 			return false;
-		for (size_t class = 0; class < field->n_classes; class ++) {
+		for (size_t class = 0; class < n; class ++) {
 			for (unsigned i = 0; i < classifier->n_shapes; i++) {
 				if (class_leaves(classifier, &classifier->shapes[i], f, class))
-					field->shapes[class] |= UINT64_C(1) << i % 64;
+					classifier->leaves[f][class] |= UINT64_C(1) << i % 64;
 			}
 		}
 	}
@@ -231,10 +234,11 @@ static bool compile(struct classifier *classifier)
 
 struct classifier *classifier_new(const struct rule_config *rules, size_t n)
 {
-	struct classifier *classifier = calloc(1, sizeof(*classifier));
+	struct classifier *classifier = aligned_alloc(64, sizeof(*classifier));
 
 	if (!classifier)
 		return NULL;
+	memset(classifier, 0, sizeof(*classifier));
 	classifier->rules = rules;
 	classifier->n_rules = (unsigned)n;
 	while (classifier->rest < n && (stated_fields(&rules[classifier->rest]) || rules[classifier->rest].n_marks))
@@ -250,8 +254,10 @@ void classifier_free(struct classifier *classifier)
 {
 	if (!classifier)
 		return;
-	for (unsigned i = 0; i < FIELDS; i++)
+	for (unsigned i = 0; i < FIELDS; i++) {
 		field_free(&classifier->fields[i]);
+		free(classifier->leaves[i]);
+	}
 	free(classifier->shapes);
 	free(classifier->rule_at);
 	free(classifier);
@@ -341,40 +347,45 @@ static void shapes_first(struct lookup *lookup, unsigned base, uint64_t summary)
 }
 
 /* Shapes that this class of the field leaves; the branch is the same for all flows of a policy */
-static inline uint64_t table_shapes(const struct field *field, unsigned value, uint32_t *class)
+static inline uint64_t table_shapes(const struct classifier *classifier, enum field_kind kind, unsigned value,
+				    uint32_t *class)
 {
-	if (!field->shapes)
+	const uint64_t *leaves = classifier->leaves[kind];
+
+	if (!leaves)
 		return ~UINT64_C(0);
-	*class = table_class(field, value);
-	return field->shapes[*class];
+	class[kind] = table_class(&classifier->fields[kind], value);
+	return leaves[class[kind]];
 }
 
-static inline uint64_t addr_shapes(const struct field *field, const struct flow_addr *addr, unsigned family,
-				   uint32_t *class)
+static inline uint64_t addr_shapes(const struct classifier *classifier, enum field_kind kind,
+				   const struct flow_addr *addr, unsigned family, uint32_t *class)
 {
-	if (!field->shapes)
+	const uint64_t *leaves = classifier->leaves[kind];
+	const struct steps *steps = classifier->fields[kind].steps;
+
+	if (!leaves)
 		return ~UINT64_C(0);
-	*class = family == 4 ? addr4_class(&field->steps[0], addr) : addr6_class(&field->steps[1], addr);
-	return field->shapes[*class];
+	class[kind] = family == 4 ? addr4_class(&steps[0], addr) : addr6_class(&steps[1], addr);
+	return leaves[class[kind]];
 }
 
 void classifier_classes(const struct classifier *classifier, const struct flow *flow, const struct flow_meta *meta,
 			struct policy_classes *out)
 {
 	const unsigned dport = flow->ports ? flow->dport : NO_PORT, sport = flow->ports ? flow->sport : NO_PORT;
-	const struct field *fields = classifier->fields;
 	uint32_t *class = out->class;
 	uint64_t shapes;
 
 	static_assert(FIELDS == POLICY_FIELDS, "each has a class");
-	shapes = table_shapes(&fields[FIELD_PROTOCOL], flow->protocol, &class[FIELD_PROTOCOL]);
-	shapes &= table_shapes(&fields[FIELD_DPORT], dport, &class[FIELD_DPORT]);
-	shapes &= table_shapes(&fields[FIELD_SPORT], sport, &class[FIELD_SPORT]);
-	shapes &= table_shapes(&fields[FIELD_IFACE], meta->iface, &class[FIELD_IFACE]);
-	shapes &= table_shapes(&fields[FIELD_DSCP], flow->dscp, &class[FIELD_DSCP]);
-	shapes &= table_shapes(&fields[FIELD_ORIGIN], meta->from_router, &class[FIELD_ORIGIN]);
-	shapes &= addr_shapes(&fields[FIELD_SOURCE], &flow->src, flow->family, &class[FIELD_SOURCE]);
-	shapes &= addr_shapes(&fields[FIELD_DESTINATION], &flow->dst, flow->family, &class[FIELD_DESTINATION]);
+	shapes = table_shapes(classifier, FIELD_PROTOCOL, flow->protocol, class);
+	shapes &= table_shapes(classifier, FIELD_DPORT, dport, class);
+	shapes &= table_shapes(classifier, FIELD_SPORT, sport, class);
+	shapes &= table_shapes(classifier, FIELD_IFACE, meta->iface, class);
+	shapes &= table_shapes(classifier, FIELD_DSCP, flow->dscp, class);
+	shapes &= table_shapes(classifier, FIELD_ORIGIN, meta->from_router, class);
+	shapes &= addr_shapes(classifier, FIELD_SOURCE, &flow->src, flow->family, class);
+	shapes &= addr_shapes(classifier, FIELD_DESTINATION, &flow->dst, flow->family, class);
 	out->shapes = shapes;
 }
 

@@ -478,7 +478,6 @@ void field_free(struct field *field)
 	}
 	free(field->page_of);
 	free(field->page);
-	free(field->shapes);
 	free(field->spans);
 	free(field->packed);
 }

@@ -5,6 +5,7 @@
 #ifndef POLICY_CLASSIFY_PRIVATE_H
 #define POLICY_CLASSIFY_PRIVATE_H
 
+#include <assert.h>
 #include <endian.h>
 #include <string.h>
 
@@ -60,17 +61,19 @@ struct span {
 	uint32_t first; /* index into field.packed of the first present one */
 };
 
+/* Three cache lines: what all look-ups read, and steps of either family */
 struct field {
-	enum field_kind kind;
-	struct steps steps[2]; /* addresses: IPv4 and IPv6; others: the first only */
 	/* all but addresses: class by value, in pages, of which those alike are kept once */
-	uint32_t (*page)[PAGE_VALUES];
+	_Alignas(64) uint32_t (*page)[PAGE_VALUES];
 	uint16_t *page_of; /* by the value's high bits */
-	uint32_t n_classes;
-	uint64_t *shapes; /* by class: shapes in which it leaves rules; bit: index modulo 64 (classify.c) */
 	struct span *spans; /* by class, one for each 64 words of a bitmap */
 	uint64_t *packed;
+	enum field_kind kind;
+	uint32_t n_classes;
+	_Alignas(64) struct steps steps[2]; /* addresses: IPv4 and IPv6; others: the first only */
 };
+
+static_assert(sizeof(struct field) == 3 * 64, "no line for padding");
 
 static inline unsigned words_for(size_t bits)
 {
