@@ -12,12 +12,26 @@
 __extension__ typedef unsigned __int128 exact;
 
 #define MAX_WORKERS 8
+#define SLOT 3 /* of the group; decide() has one of its own */
 
 struct bench {
 	struct link_runtime runtime;
 	struct load load;
 	struct sched_state *state[MAX_WORKERS]; /* by worker */
 };
+
+/* Of a worker that has done nothing yet. They are large, so each is made once, and what the last test used cleared. */
+static struct sched_state *new_state(unsigned worker)
+{
+	static struct sched_state states[MAX_WORKERS];
+	struct sched_state *state = &states[worker];
+
+	memset(&state->group[SLOT], 0, sizeof(state->group[SLOT]));
+	state->stamps = 0;
+	state->unreported = 0;
+	state->noise = 0;
+	return state;
+}
 
 static struct bench *bench_new(unsigned n, const uint32_t *capacities)
 {
@@ -26,22 +40,13 @@ static struct bench *bench_new(unsigned n, const uint32_t *capacities)
 	assert_non_null(bench);
 	memset(bench, 0, sizeof(*bench));
 	bench->load.workers = 1;
-	for (unsigned i = 0; i < MAX_WORKERS; i++) {
-		bench->state[i] = calloc(1, sizeof(*bench->state[i]));
-		assert_non_null(bench->state[i]);
-	}
+	for (unsigned i = 0; i < MAX_WORKERS; i++)
+		bench->state[i] = new_state(i);
 	for (unsigned i = 0; i < n; i++) {
 		link_runtime_set_weight(&bench->runtime, i, 1);
 		link_runtime_set_capacity(&bench->runtime, i, capacities[i]);
 	}
 	return bench;
-}
-
-static void bench_free(struct bench *bench)
-{
-	for (unsigned i = 0; i < MAX_WORKERS; i++)
-		free(bench->state[i]);
-	free(bench);
 }
 
 static void set(struct load_counts *counts, unsigned link, uint32_t flows)
@@ -57,7 +62,7 @@ static void set_sending(struct bench *bench, unsigned link, uint32_t flows)
 static unsigned pick_as(struct bench *bench, unsigned worker, uint64_t candidates)
 {
 	const struct sched_input input = {
-		.slot = 3, .candidates = candidates, .runtime = &bench->runtime, .load = &bench->load
+		.slot = SLOT, .candidates = candidates, .runtime = &bench->runtime, .load = &bench->load
 	};
 
 	return sched_pick(SCHED_LEAST_LOAD, bench->state[worker], &input);
@@ -136,7 +141,7 @@ static void test_minimum_exact(void **state)
 		}
 		check_minimum(bench, candidates, pick(bench, candidates), 0);
 	}
-	bench_free(bench);
+	free(bench);
 }
 
 /* The largest that each may be, beside the smallest: scaled, so right to one in a million */
@@ -159,7 +164,7 @@ static void test_minimum_huge_and_tiny(void **state)
 		}
 		check_minimum(bench, candidates, pick(bench, candidates), 1000000);
 	}
-	bench_free(bench);
+	free(bench);
 }
 
 /* Nothing is so small beside the largest that it is never used, or always */
@@ -176,7 +181,7 @@ static void test_tiny_beside_huge(void **state)
 	assert_int_equal(pick(bench, 3), 1); /* 2^31 flows against none on a 2^27th at least */
 	set_sending(bench, 1, INT32_MAX);
 	assert_int_equal(pick(bench, 3), 0);
-	bench_free(bench);
+	free(bench);
 }
 
 /* ---- what capacity means ---- */
@@ -197,7 +202,7 @@ static void test_weight_scales_capacity(void **state)
 	}
 	assert_int_equal(counts[0], 100);
 	assert_int_equal(counts[1], 300);
-	bench_free(bench);
+	free(bench);
 }
 
 static void test_unstated_capacity_is_an_average_one(void **state)
@@ -217,7 +222,7 @@ static void test_unstated_capacity_is_an_average_one(void **state)
 	/* without the third, the mean is the first's */
 	set_sending(bench, 1, 28);
 	assert_int_equal(pick(bench, 3), 1);
-	bench_free(bench);
+	free(bench);
 }
 
 static void test_no_capacity_stated_goes_by_weight(void **state)
@@ -238,7 +243,7 @@ static void test_no_capacity_stated_goes_by_weight(void **state)
 	assert_int_equal(counts[0], 300);
 	assert_int_equal(counts[1], 200);
 	assert_int_equal(counts[2], 100);
-	bench_free(bench);
+	free(bench);
 }
 
 /* ---- ties ---- */
@@ -262,7 +267,7 @@ static void test_ties_go_by_capacity(void **state)
 			assert_int_equal(counts[2], i / 6);
 		}
 	}
-	bench_free(bench);
+	free(bench);
 }
 
 /* Half the square root of what is not reported cannot be told apart; more can */
@@ -289,7 +294,7 @@ static void test_noise_is_a_tie(void **state)
 	for (unsigned i = 0; i < 100; i++)
 		counts[pick(bench, 3)]++;
 	assert_int_equal(counts[0], 50);
-	bench_free(bench);
+	free(bench);
 }
 
 /* A stop that is seen before its start must not make a link look empty by four billion */
@@ -310,7 +315,7 @@ static void test_counts_below_zero_and_around(void **state)
 	load_add(&bench->load.steered[0], 0, 2);
 	assert_int_equal(load_sending(&bench->load, 0), 5);
 	assert_int_equal(pick(bench, 3), 1);
-	bench_free(bench);
+	free(bench);
 }
 
 static void test_peek_says_what_pick_does(void **state)
@@ -318,7 +323,7 @@ static void test_peek_says_what_pick_does(void **state)
 	const uint32_t capacities[] = { 300, 200, 100 };
 	struct bench *bench = bench_new(3, capacities);
 	const struct sched_input input = {
-		.slot = 3, .candidates = 7, .runtime = &bench->runtime, .load = &bench->load
+		.slot = SLOT, .candidates = 7, .runtime = &bench->runtime, .load = &bench->load
 	};
 
 	(void)state;
@@ -332,7 +337,7 @@ static void test_peek_says_what_pick_does(void **state)
 		assert_int_equal(pick(bench, 7), expected);
 		load_add(&bench->load.steered[0], expected, 1);
 	}
-	bench_free(bench);
+	free(bench);
 }
 
 /* ---- bursts ---- */
@@ -394,7 +399,7 @@ static void test_burst_does_not_herd(void **state)
 			load_add(&bench->load.steered[worker], link, 1);
 		}
 		check_shares(bench, setup, before);
-		bench_free(bench);
+		free(bench);
 	}
 }
 
@@ -436,7 +441,7 @@ static void test_burst_of_threads_does_not_herd(void **state)
 		for (unsigned i = 0; i < 4; i++)
 			pthread_join(threads[i], NULL);
 		check_shares(bench, setup, before);
-		bench_free(bench);
+		free(bench);
 	}
 }
 
