@@ -312,11 +312,14 @@ static bool open_workers(struct daemon *daemon, char *error, size_t size)
 
 bool daemon_open_kernel(struct daemon *daemon, int forced, char *error, size_t size)
 {
+	daemon->rtnl = rtnl_open(error, size);
+	if (!daemon->rtnl || !choose_commit(daemon, forced, error, size) || !open_workers(daemon, error, size))
+		return false;
+	/* after the queues: the first one may have loaded the module whose file this is */
 	daemon->queues_fd = kernel_queues_open();
 	if (daemon->queues_fd < 0)
 		log_warning("lost packets cannot be counted: /proc/net/netfilter/nfnetlink_queue: %s", strerror(errno));
-	daemon->rtnl = rtnl_open(error, size);
-	return daemon->rtnl && choose_commit(daemon, forced, error, size) && open_workers(daemon, error, size);
+	return true;
 }
 
 /* ---- starting and leaving ---- */
