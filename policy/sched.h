@@ -84,7 +84,7 @@ struct sched_lineup {
 #define SCHED_BUCKETS 65536
 #define SCHED_LINEUPS 4 /* IPv4 and IPv6, and IPv6 of different sources, may have candidates of their own */
 
-/* Of one group. Others look at candidates, credits, tried and turns (`explain`); the rest is the owner's alone */
+/* Of one group. Others look at candidates, credits, next, tried and turns (`explain`); the rest is the owner's alone */
 struct sched_group {
 	struct sched_lineup lineup[SCHED_LINEUPS];
 	unsigned last; /* the one that was used last */
@@ -98,7 +98,7 @@ struct sched_group {
 struct sched_state {
 	/* by slot; the last serves links without a group (if-down = other) */
 	struct sched_group group[CONFIG_MAX_GROUPS + 1];
-	uint32_t stamps; /* line-ups made so far, modulo SCHED_STAMPS */
+	_Atomic uint32_t stamps; /* line-ups made so far, modulo SCHED_STAMPS */
 	uint32_t unreported; /* load.unreported, */
 	double noise; /* and by how many flows counts may then be off (sched_least_load.c) */
 	uint32_t bucket[SCHED_BUCKETS]; /* of hash: the line-up's stamp times CONFIG_MAX_LINKS, plus the link */

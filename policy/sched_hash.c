@@ -23,14 +23,6 @@
 
 static_assert(CONFIG_MAX_WEIGHT < UINT64_MAX / (UINT64_C(65) << LOG_BITS), "cost times weight fits");
 
-/* The finalizer of splitmix64 (Steele, Lea & Flood 2014): every input bit moves every output bit */
-static uint64_t mix(uint64_t x)
-{
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
-	x = (x ^ x >> 27) * 0x94d049bb133111eb;
-	return x ^ x >> 31;
-}
-
 /* -log2(u / 2^64) with LOG_BITS fraction bits, never 0; u is not 0. Digit by digit:
  * squaring a number in [1, 2) doubles its logarithm. */
 static uint64_t minus_log2(uint64_t u)
@@ -70,7 +62,7 @@ static unsigned bucket_of(const struct sched_input *input)
 /* The link's number for this flow's bucket, not 0 */
 static uint64_t draw(const struct sched_input *input, unsigned link)
 {
-	return mix(bucket_of(input) ^ mix(input->runtime->id[link])) | 1;
+	return sched_mix(bucket_of(input) ^ sched_mix(input->runtime->id[link])) | 1;
 }
 
 struct contender {

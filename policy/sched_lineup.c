@@ -7,7 +7,8 @@
  * as long as the candidates and the generation of the runtime values stay. The generation is read before
  * the values: a value that changes meanwhile brings another generation, and the next decision
  * looks again. Turns belong to a set of candidates, so that IPv6, which may have fewer links, does
- * not bend the split of IPv4; a set that is new goes on where the one it replaces was.
+ * not bend the split of IPv4. Where there are more sets than are kept, one that replaces another draws lots for its
+ * first turn: if all began with the same link, or went on with credits of other links, some would never have one.
  */
 #include <assert.h>
 
@@ -65,8 +66,10 @@ static struct sched_span span_of(uint64_t candidates)
 	return (struct sched_span){ .root = (CONFIG_MAX_LINKS + low) >> levels, .levels = levels };
 }
 
-static void make(struct sched_lineup *lineup, const struct sched_input *input)
+/* `seed` for a set of candidates that replaces another one in this memory */
+static void make(struct sched_lineup *lineup, const struct sched_input *input, uint32_t seed)
 {
+	const uint64_t before = atomic_load_explicit(&lineup->candidates, memory_order_relaxed);
 	uint64_t effective[CONFIG_MAX_LINKS];
 	uint32_t values[CONFIG_MAX_LINKS] = { 0 };
 	uint64_t mean;
@@ -84,21 +87,47 @@ static void make(struct sched_lineup *lineup, const struct sched_input *input)
 	sched_turns_make(&lineup->by_weight, values);
 	scale(input->candidates, effective, TURN_BITS, values);
 	sched_turns_make(&lineup->by_capacity, values);
+	if (before && before != input->candidates) {
+		sched_turns_draw(&lineup->by_weight, seed);
+		sched_turns_draw(&lineup->by_capacity, seed);
+	}
 	scale(input->candidates, effective, CAPACITY_BITS, values);
 	sched_counts_init(&lineup->counts, input->candidates, values);
 	lineup->room.group = NULL;
 	atomic_store_explicit(&lineup->candidates, input->candidates, memory_order_relaxed);
 }
 
-/* Stamps tell line-ups apart in the buckets of hash, which must not meet an old one once they start again */
+static uint32_t stamps_of(const struct sched_state *state)
+{
+	return atomic_load_explicit(&state->stamps, memory_order_relaxed);
+}
+
+/* Once stamps start again: neither buckets nor line-ups may keep an old one */
+static void forget_stamps(struct sched_state *state)
+{
+	memset(state->bucket, 0, sizeof(state->bucket));
+	for (unsigned slot = 0; slot <= CONFIG_MAX_GROUPS; slot++) {
+		for (unsigned i = 0; i < SCHED_LINEUPS; i++) {
+			struct sched_lineup *lineup = &state->group[slot].lineup[i];
+
+			/* memory that was never used stays so */
+			if (atomic_load_explicit(&lineup->candidates, memory_order_relaxed))
+				lineup->generation--; /* fits no more, and is made anew */
+		}
+	}
+}
+
+/* Stamps tell line-ups apart in the buckets of hash */
 static uint32_t next_stamp(struct sched_state *state)
 {
-	state->stamps = (state->stamps + 1) % SCHED_STAMPS;
-	if (!state->stamps) {
-		memset(state->bucket, 0, sizeof(state->bucket));
-		state->stamps = 1;
+	uint32_t stamp = (stamps_of(state) + 1) % SCHED_STAMPS;
+
+	if (!stamp) {
+		forget_stamps(state);
+		stamp = 1;
 	}
-	return state->stamps;
+	atomic_store_explicit(&state->stamps, stamp, memory_order_relaxed);
+	return stamp;
 }
 
 /* Where the line-up of these candidates is; SCHED_LINEUPS: nowhere */
@@ -133,7 +162,7 @@ struct sched_lineup *sched_lineup_get(struct sched_state *state, const struct sc
 	group->last = place;
 	lineup = &group->lineup[place];
 	if (!fits(lineup, input)) {
-		make(lineup, input);
+		make(lineup, input, stamps_of(state));
 		lineup->stamp = next_stamp(state);
 	}
 	return lineup;
@@ -146,7 +175,8 @@ void sched_lineup_copy(struct sched_lineup *lineup, const struct sched_state *st
 
 	if (place == SCHED_LINEUPS)
 		place = atomic_load_explicit(&group->next, memory_order_relaxed);
+	atomic_init(&lineup->candidates, atomic_load_explicit(&group->lineup[place].candidates, memory_order_relaxed));
 	sched_turns_copy(&lineup->by_weight, &group->lineup[place].by_weight);
 	sched_turns_copy(&lineup->by_capacity, &group->lineup[place].by_capacity);
-	make(lineup, input);
+	make(lineup, input, stamps_of(state));
 }

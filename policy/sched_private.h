@@ -27,6 +27,14 @@ static inline unsigned sched_lowest(uint64_t links)
 	return (unsigned)__builtin_ctzll(links);
 }
 
+/* The finalizer of splitmix64 (Steele, Lea & Flood 2014): every input bit moves every output bit */
+static inline uint64_t sched_mix(uint64_t x)
+{
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+	x = (x ^ x >> 27) * 0x94d049bb133111eb;
+	return x ^ x >> 31;
+}
+
 /* ---- line-ups ---- */
 
 /* The line-up of the candidates, kept in `state`; or made anew */
@@ -42,6 +50,9 @@ void sched_lineup_copy(struct sched_lineup *lineup, const struct sched_state *st
 
 /* By link index; 0 for those that take no turns. Credits are kept, as far as these weights could have made them. */
 void sched_turns_make(struct sched_turns *turns, const uint32_t *weights);
+
+/* Forget the credits: whose turn is next is drawn, by weight, from the seed */
+void sched_turns_draw(struct sched_turns *turns, uint32_t seed);
 
 void sched_turns_copy(struct sched_turns *to, const struct sched_turns *from);
 

@@ -61,6 +61,18 @@ void sched_turns_make(struct sched_turns *turns, const uint32_t *weights)
 	}
 }
 
+/* What a half's turn costs it is what the other one gains: so a half is chosen as often as its weight says */
+void sched_turns_draw(struct sched_turns *turns, uint32_t seed)
+{
+	for (unsigned at = 1; at < CONFIG_MAX_LINKS; at++) {
+		const int32_t left = get(&turns->after[2 * at + 1]), right = -get(&turns->after[2 * at]);
+		const uint64_t lot = sched_mix((uint64_t)seed * CONFIG_MAX_LINKS + at) >> 32;
+
+		if (left)
+			set(&turns->lead[at], (int32_t)(lot * (uint32_t)(left + right) >> 32) - right);
+	}
+}
+
 /* Links below a node that is so many levels above them */
 static uint64_t below(unsigned at, unsigned levels)
 {

@@ -26,7 +26,7 @@ struct set {
 	int64_t owed[2][CONFIG_MAX_LINKS];
 };
 
-/* A group remembers so many sets; then the one that came first makes room */
+/* A group remembers so many sets; then the one that came first makes room, and lots are drawn */
 struct sets {
 	struct set set[SCHED_LINEUPS];
 	unsigned next;
@@ -48,14 +48,21 @@ static bool has(uint64_t links, unsigned i)
 
 /* ---- the definitions ---- */
 
-static struct set *set_of(struct sets *sets, uint64_t links)
+/* Its place, and whether it was another's */
+static struct set *set_of(struct sets *sets, uint64_t links, bool *drawn)
 {
+	struct set *set;
+
+	*drawn = false;
 	for (unsigned i = 0; i < SCHED_LINEUPS; i++) {
 		if (sets->set[i].links == links)
 			return &sets->set[i];
 	}
+	set = &sets->set[sets->next];
 	sets->next = (sets->next + 1) % SCHED_LINEUPS;
-	return &sets->set[(sets->next + SCHED_LINEUPS - 1) % SCHED_LINEUPS];
+	*drawn = set->links != 0;
+	set->links = links;
+	return set;
 }
 
 /* Weight of the links below a node */
@@ -79,11 +86,31 @@ static void cut(int64_t *owed, const uint32_t *weights, uint64_t links)
 			      right = weight_of(weights, links, 2 * node + 1);
 
 		if (!left || !right)
-			owed[node] = left ? 0 : -1;
-		else if (owed[node] + left - right > 2 * left - 1)
+			continue;
+		if (owed[node] + left - right > 2 * left - 1)
 			owed[node] = left + right - 1;
 		else if (owed[node] + left - right < -2 * right)
 			owed[node] = -left - right;
+	}
+}
+
+/* The finalizer that the schedulers use */
+static uint64_t finalize(uint64_t x)
+{
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+	x = (x ^ x >> 27) * 0x94d049bb133111eb;
+	return x ^ x >> 31;
+}
+
+/* What is owed once the turns of all halves have been drawn by lot: any standing that they can have is as likely */
+static void draw(int64_t *owed, const uint32_t *weights, uint64_t links, uint32_t seed)
+{
+	for (unsigned node = 1; node < CONFIG_MAX_LINKS; node++) {
+		const int64_t left = weight_of(weights, links, 2 * node),
+			      right = weight_of(weights, links, 2 * node + 1);
+		const uint64_t lot = finalize((uint64_t)seed * CONFIG_MAX_LINKS + node) >> 32;
+
+		owed[node] = (int64_t)(lot * (uint64_t)(2 * left + 2 * right) >> 32) - 2 * right - (left - right);
 	}
 }
 
@@ -155,18 +182,23 @@ static uint64_t model_ties(const struct world *world, uint64_t links)
 	return found;
 }
 
-static unsigned model_pick(const struct world *world, enum scheduler scheduler, struct sets *sets, uint64_t links)
+static unsigned model_pick(const struct world *world, enum scheduler scheduler, struct sets *sets, uint64_t links,
+			   uint32_t seed)
 {
 	uint32_t weights[CONFIG_MAX_LINKS], capacities[CONFIG_MAX_LINKS];
 	struct set *set;
+	bool drawn;
 
 	if (!(links & (links - 1)))
 		return (unsigned)__builtin_ctzll(links);
-	set = set_of(sets, links);
-	set->links = links;
+	set = set_of(sets, links, &drawn);
 	for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++)
 		weights[i] = link_runtime_weight(&world->runtime, i);
 	model_capacities(world, links, TURN_BITS, capacities);
+	if (drawn) {
+		draw(set->owed[0], weights, links, seed);
+		draw(set->owed[1], capacities, links, seed);
+	}
 	cut(set->owed[0], weights, links);
 	cut(set->owed[1], capacities, links);
 	if (scheduler == SCHED_WRR)
@@ -261,7 +293,8 @@ static void check_pick(struct world *world, enum scheduler scheduler, unsigned s
 	};
 	int64_t scores[CONFIG_MAX_LINKS];
 	const unsigned peeked = sched_peek(scheduler, world->state[worker], &input, scores);
-	const unsigned expected = model_pick(world, scheduler, &world->sets[worker][slot], links);
+	const unsigned expected =
+		model_pick(world, scheduler, &world->sets[worker][slot], links, world->state[worker]->stamps);
 	const unsigned picked = sched_pick(scheduler, world->state[worker], &input);
 
 	assert_int_equal(picked, expected);

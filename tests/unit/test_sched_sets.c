@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * tests/unit/test_sched_sets.c - sets of candidates that take turns, and what workers keep of each
+ *
+ * More sets than a group keeps line-ups for, stamps that start again, and several threads that
+ * change counts while others follow them.
+ */
+#include "tests/unit/fixture.h"
+
+#include <pthread.h>
+
+#include "policy/sched.h"
+
+#define SETS 9
+#define THREADS 4
+
+struct bench {
+	struct link_runtime runtime;
+	struct load load;
+	struct group_config group;
+	struct sched_state *state[THREADS]; /* by worker */
+};
+
+static struct bench *bench_new(void)
+{
+	struct bench *bench = aligned_alloc(_Alignof(struct bench), sizeof(*bench));
+
+	assert_non_null(bench);
+	memset(bench, 0, sizeof(*bench));
+	bench->load.workers = THREADS;
+	bench->group.spill_at = 80;
+	for (unsigned i = 0; i < THREADS; i++) {
+		bench->state[i] = calloc(1, sizeof(*bench->state[i]));
+		assert_non_null(bench->state[i]);
+	}
+	for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++) {
+		bench->runtime.id[i] = i + 1;
+		bench->group.rank[i] = (uint8_t)(i * 37 % CONFIG_MAX_LINKS);
+		link_runtime_set_weight(&bench->runtime, i, 1);
+		link_runtime_set_capacity(&bench->runtime, i, 1000);
+	}
+	return bench;
+}
+
+static void bench_free(struct bench *bench)
+{
+	for (unsigned i = 0; i < THREADS; i++)
+		free(bench->state[i]);
+	free(bench);
+}
+
+static struct sched_input input_of(const struct bench *bench, unsigned slot, uint64_t candidates, uint64_t hash)
+{
+	return (struct sched_input){
+		.slot = slot,
+		.candidates = candidates,
+		.runtime = &bench->runtime,
+		.load = &bench->load,
+		.group = &bench->group,
+		.hash = hash,
+	};
+}
+
+/* ---- shares ---- */
+
+/* Each set in a random order, n times */
+static void shuffle(uint64_t *random, uint8_t *order, unsigned n)
+{
+	for (unsigned i = 0; i < SETS * n; i++) {
+		const unsigned other = fixture_below(random, i + 1);
+
+		order[i] = order[other];
+		order[other] = (uint8_t)(i % SETS);
+	}
+}
+
+#define ROUNDS 4000 /* of each set */
+
+/* Weights 1 to 4 of the links of each set; each has got its share of the set's turns, give or take a twentieth
+ * of them, which is at least six standard deviations of drawing lots */
+static void check_shares(struct bench *bench, const uint64_t *sets, uint64_t *random, enum scheduler scheduler)
+{
+	static unsigned counts[SETS][CONFIG_MAX_LINKS];
+	static uint8_t order[SETS * ROUNDS];
+
+	memset(counts, 0, sizeof(counts));
+	shuffle(random, order, ROUNDS);
+	for (unsigned i = 0; i < SETS * ROUNDS; i++) {
+		const struct sched_input input = input_of(bench, 2, sets[order[i]], 0);
+		int64_t scores[CONFIG_MAX_LINKS];
+		const unsigned expected = sched_peek(scheduler, bench->state[0], &input, scores);
+		const unsigned link = sched_pick(scheduler, bench->state[0], &input);
+
+		assert_int_equal(link, expected);
+		assert_true(input.candidates >> link & 1);
+		counts[order[i]][link]++;
+	}
+	for (unsigned set = 0; set < SETS; set++) {
+		uint32_t sum = 0;
+
+		for (uint64_t links = sets[set]; links; links &= links - 1)
+			sum += link_runtime_weight(&bench->runtime, (unsigned)__builtin_ctzll(links));
+		for (uint64_t links = sets[set]; links; links &= links - 1) {
+			const unsigned link = (unsigned)__builtin_ctzll(links);
+			const double share = (double)ROUNDS * link_runtime_weight(&bench->runtime, link) / sum;
+
+			if (counts[set][link] < share - ROUNDS / 20.0 || counts[set][link] > share + ROUNDS / 20.0)
+				fail_msg("set %u (%#llx): link %u has %u turns, its share is %.1f", set,
+					 (unsigned long long)sets[set], link, counts[set][link], share);
+		}
+	}
+}
+
+static void weigh(struct bench *bench, uint64_t *random)
+{
+	for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++)
+		link_runtime_set_weight(&bench->runtime, i, 1 + fixture_below(random, 4));
+}
+
+/* IPv6 clients of many prefixes: each link of its own prefix, beside two that translate and so carry all */
+static void test_sets_with_a_link_of_their_own(void **state)
+{
+	uint64_t random = fixture_seed();
+
+	(void)state;
+	for (unsigned scheduler = 0; scheduler < 2; scheduler++) {
+		for (unsigned round = 0; round < 4; round++) {
+			struct bench *bench = bench_new();
+			uint64_t sets[SETS];
+
+			weigh(bench, &random);
+			for (unsigned i = 0; i < SETS; i++)
+				sets[i] = 3 | UINT64_C(1) << (2 + i * (1 + round * 2));
+			atomic_store(&bench->load.unreported, 1000000); /* all are ties */
+			check_shares(bench, sets, &random, scheduler ? SCHED_LEAST_LOAD : SCHED_WRR);
+			bench_free(bench);
+		}
+	}
+}
+
+/* Groups of links that have nothing in common */
+static void test_sets_apart(void **state)
+{
+	uint64_t random = fixture_seed();
+	struct bench *bench = bench_new();
+	uint64_t sets[SETS];
+
+	(void)state;
+	weigh(bench, &random);
+	for (unsigned i = 0; i < SETS; i++)
+		sets[i] = UINT64_C(7) << 7 * i;
+	check_shares(bench, sets, &random, SCHED_WRR);
+	bench_free(bench);
+}
+
+static void test_any_sets(void **state)
+{
+	uint64_t random = fixture_seed();
+
+	(void)state;
+	for (unsigned round = 0; round < 10; round++) {
+		struct bench *bench = bench_new();
+		uint64_t sets[SETS];
+
+		weigh(bench, &random);
+		for (unsigned i = 0; i < SETS; i++) {
+			const uint64_t some = fixture_random(&random) & fixture_random(&random);
+
+			sets[i] = (round % 2 ? some & fixture_random(&random) : some) | UINT64_C(1) << i;
+		}
+		check_shares(bench, sets, &random, SCHED_WRR);
+		bench_free(bench);
+	}
+}
+
+/* ---- stamps ---- */
+
+/* After 2^24 line-ups stamps start again; whoever still has an old one must not be taken for another */
+static void test_stamps_start_again(void **state)
+{
+	struct bench *bench = bench_new();
+	uint64_t random = fixture_seed();
+
+	(void)state;
+	for (unsigned round = 0; round < 20; round++) {
+		/* two groups of links that have nothing in common; the second makes its line-up when the first one's stamp
+		 * comes again */
+		for (unsigned i = 0; i < 2000; i++) {
+			const uint64_t links = i % 2 ? 0x7 : 0x38;
+			const struct sched_input input =
+				input_of(bench, i % 2, links, fixture_random(&random) % 1000 << 48);
+			int64_t scores[CONFIG_MAX_LINKS];
+			const unsigned link = sched_pick(SCHED_HASH, bench->state[0], &input);
+
+			assert_true(links >> link & 1);
+			assert_int_equal(link, sched_peek(SCHED_HASH, bench->state[0], &input, scores));
+			if (i == 1000) {
+				const uint64_t others = UINT64_C(0x38) << fixture_below(&random, 9);
+				const struct sched_input other = input_of(bench, 0, others, 0);
+
+				bench->state[0]->stamps = SCHED_STAMPS - fixture_below(&random, 3) - 1;
+				sched_pick(SCHED_WRR, bench->state[0], &other);
+			}
+		}
+	}
+	bench_free(bench);
+}
+
+/* ---- threads ---- */
+
+#define STEPS 20000
+#define LINKS UINT64_C(0x1084210842108421)
+
+struct runner {
+	struct bench *bench;
+	unsigned index;
+	uint64_t random;
+	bool wrong; /* some answer was no candidate */
+};
+
+static enum scheduler some_scheduler(uint64_t *random)
+{
+	static const enum scheduler schedulers[] = { SCHED_LEAST_LOAD, SCHED_SPILLOVER, SCHED_LATENCY, SCHED_WRR };
+
+	return schedulers[fixture_below(random, 4)];
+}
+
+/* A worker; bursts of more changes than are listed, too */
+static void *run_worker(void *argument)
+{
+	struct runner *runner = argument;
+	struct bench *bench = runner->bench;
+
+	for (unsigned i = 0; i < STEPS; i++) {
+		const struct sched_input input =
+			input_of(bench, 0, fixture_below(&runner->random, 3) ? LINKS : LINKS & 0xffffffff, 0);
+		const enum scheduler scheduler = i % 200 < 100 ? SCHED_LEAST_LOAD : some_scheduler(&runner->random);
+		const unsigned link = sched_pick(scheduler, bench->state[runner->index], &input);
+
+		runner->wrong |= !(input.candidates >> link & 1);
+		load_add(&bench->load.steered[runner->index], link, 1);
+		for (unsigned n = fixture_below(&runner->random, 50) ? 0 : LOAD_CHANGES * 2; n; n--)
+			load_add(&bench->load.steered[runner->index], link, 1);
+	}
+	return NULL;
+}
+
+/* The control thread: flows stop, figures and settings change, and somebody asks for the next one */
+static void *run_control(void *argument)
+{
+	struct runner *runner = argument;
+	struct bench *bench = runner->bench;
+
+	for (unsigned i = 0; i < STEPS; i++) {
+		const unsigned link = 5 * fixture_below(&runner->random, 13);
+
+		load_sub(&bench->load.followed, link, fixture_below(&runner->random, 3));
+		if (i % 64 == 0) {
+			const struct link_measured measured = {
+				.rtt_us = 10000 + fixture_below(&runner->random, 2000),
+				.bits_down = fixture_below(&runner->random, 20000000),
+				.sending = load_sending(&bench->load, link),
+			};
+
+			link_runtime_set_measured(&bench->runtime, link, &measured);
+		}
+		if (i % 512 == 0)
+			link_runtime_set_weight(&bench->runtime, link, 1 + fixture_below(&runner->random, 9));
+		if (i % 128 == 0)
+			atomic_store(&bench->load.unreported, fixture_below(&runner->random, 400));
+		if (i % 256 == 0) {
+			const struct sched_input input = input_of(bench, 0, LINKS, 0);
+			const enum scheduler scheduler = some_scheduler(&runner->random);
+			int64_t scores[CONFIG_MAX_LINKS];
+
+			runner->wrong |= !(LINKS >> sched_peek(scheduler, bench->state[0], &input, scores) & 1);
+		}
+	}
+	return NULL;
+}
+
+/* Once all is quiet, what a worker knows of each candidate is what there is, and the root knows the least */
+static void check_known(const struct bench *bench, unsigned worker, uint64_t candidates)
+{
+	const struct sched_input input = input_of(bench, 0, candidates, 0);
+	const struct sched_lineup *lineup;
+	uint64_t least = UINT64_MAX;
+
+	sched_pick(SCHED_LEAST_LOAD, bench->state[worker], &input);
+	lineup = &bench->state[worker]->group[0].lineup[bench->state[worker]->group[0].last];
+	assert_true(lineup->candidates == candidates);
+	for (uint64_t links = candidates; links; links &= links - 1) {
+		const unsigned link = (unsigned)__builtin_ctzll(links);
+
+		assert_int_equal(lineup->counts.flows[link], 1 + load_sending(&bench->load, link));
+		if (lineup->counts.load[CONFIG_MAX_LINKS + link] < least)
+			least = lineup->counts.load[CONFIG_MAX_LINKS + link];
+	}
+	assert_true(lineup->counts.load[lineup->span.root] == least);
+}
+
+static void test_threads_know_all_once_it_is_quiet(void **state)
+{
+	uint64_t random = fixture_seed();
+
+	(void)state;
+	for (unsigned round = 0; round < 5; round++) {
+		struct bench *bench = bench_new();
+		struct runner runners[THREADS];
+		pthread_t threads[THREADS];
+
+		for (unsigned i = 0; i < THREADS; i++) {
+			runners[i] = (struct runner){ bench, i, fixture_random(&random), false };
+			/* the last one is no worker */
+			assert_int_equal(pthread_create(&threads[i], NULL, i < THREADS - 1 ? run_worker : run_control,
+							&runners[i]),
+					 0);
+		}
+		for (unsigned i = 0; i < THREADS; i++) {
+			pthread_join(threads[i], NULL);
+			assert_false(runners[i].wrong);
+		}
+		for (unsigned i = 0; i < THREADS - 1; i++) {
+			check_known(bench, i, LINKS);
+			check_known(bench, i, LINKS & 0xffffffff);
+		}
+		bench_free(bench);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_sets_with_a_link_of_their_own),
+		cmocka_unit_test(test_sets_apart),
+		cmocka_unit_test(test_any_sets),
+		cmocka_unit_test(test_stamps_start_again),
+		cmocka_unit_test(test_threads_know_all_once_it_is_quiet),
+	};
+
+	return cmocka_run_group_tests_name("sets of candidates", tests, NULL, NULL);
+}
