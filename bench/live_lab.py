@@ -185,6 +185,26 @@ class Contender:
                 used += int(file.read().split()[0])
         return used / 1e9
 
+    @contextlib.contextmanager
+    def placed(self):
+        """
+        For a while, all stay on processor 0 but the control thread: how long it takes to wake another
+        processor depends on what that one does.
+        """
+        others = set(range(1, os.cpu_count())) or {0}
+        places = {process.pid: {0} for process in self.far}
+        for path in glob.glob(f"/proc/{self.process.pid}/task/*/comm") if self.process else ():
+            with open(path, encoding="ascii") as file:
+                places[int(path.split("/")[4])] = others if file.read().startswith("nfq-balancer") else {0}
+        before = {task: os.sched_getaffinity(task) for task in places}
+        try:
+            for task, processors in places.items():
+                os.sched_setaffinity(task, processors)
+            yield
+        finally:
+            for task, processors in before.items():
+                os.sched_setaffinity(task, processors)
+
     def forget(self):
         """Empty the connection table, and wait until userspace has heard of it."""
         self.world.router.run("conntrack", "-F", check=False)

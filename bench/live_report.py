@@ -73,6 +73,7 @@ ROWS = [
     ("connect", "p99", "us", ".1f", lambda s: s["p99"]),
     ("connect-half", "p50", "us", ".1f", lambda s: s["p50"]),
     ("connect-half", "p99", "us", ".1f", lambda s: s["p99"]),
+    ("connect-warm", "p50", "us", ".1f", lambda s: s["p50"]),
     ("cpu", "per new flow", "us", ".2f", processor),
     ("cpu", "per new flow, own", "us", ".2f", own_processor),
     ("stream-1", "throughput", "Gbit/s", ".2f", lambda s: s["bits"] / 1e9),
@@ -220,6 +221,8 @@ class Report:
             for name in ("wrr", "least-load", "1000-rules"):
                 yield from self.at_most(measure, lambda s: s["p50"], name, ("bare",), 1.05, "connect() p50")
             yield from self.at_most(measure, lambda s: s["p50"], "spin", KERNEL, 1.4, "connect() p50, polling", min)
+        for name in ("bare-rules", "wrr", "least-load", "1000-rules"):
+            yield from self.at_most("connect-warm", lambda s: s["p50"], name, ("bare",), None, "connect() p50, warm")
         for name in ("wrr", "least-load", "1000-rules"):
             yield from self.at_most("cpu", processor, name, ("bare",), 1.10, "processor time per new flow")
             yield from self.at_most("cpu", own_processor, name, ("bare",), None, "processor time per new flow, own")

@@ -18,7 +18,7 @@ import live_lab  # noqa: E402
 
 LIVE = os.path.join(paths.ROOT, "bench", "live")
 CONTENDERS = ["none", "nth-nft", "mwan3", "bare", "wrr"]
-MEASURES = ["udp-1", "udp-2", "tcp-1", "connect", "cpu", "packets-256", "memory"]
+MEASURES = ["udp-1", "udp-2", "tcp-1", "connect", "connect-warm", "cpu", "packets-256", "memory"]
 QUEUED = ("bare", "wrr")
 
 
