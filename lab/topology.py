@@ -91,8 +91,8 @@ class Link:
 class World:
     """The topology above; close() (or `with`) ends it. Made by world()."""
 
-    def __init__(self, links, clients, ipv6, providers, servers):
-        self.lab = Lab()
+    def __init__(self, links, clients, ipv6, providers, servers, lab=None):
+        self.lab = lab or Lab()
         try:
             self.links = links
             self.ipv6 = ipv6
@@ -223,10 +223,11 @@ class World:
         return counts
 
 
-def world(links=3, clients=3, weights=None, rates=None, ipv6=None, providers=False, servers=8, keys=None):
+def world(links=3, clients=3, weights=None, rates=None, ipv6=None, providers=False, servers=8, keys=None, lab=None):
     """
     Build the usual topology. `weights` and `rates` per link ([3, 2, 1], ["20mbit", ...]);
-    ipv6: None, "nat66" or "prefix"; `keys`: more configuration keys for every link.
+    ipv6: None, "nat66" or "prefix"; `keys`: more configuration keys for every link;
+    `lab`: a Lab whose host() knows better.
     Links are named link1, link2, ...
     """
     nat6 = {"nat66": "masquerade", "prefix": "none", None: None}[ipv6]
@@ -234,4 +235,4 @@ def world(links=3, clients=3, weights=None, rates=None, ipv6=None, providers=Fal
         Link(f"link{n}", n, weights[n - 1] if weights else 1, rates[n - 1] if rates else None, nat6, dict(keys or {}))
         for n in range(1, links + 1)
     ]
-    return World(made, clients, ipv6, providers, servers)
+    return World(made, clients, ipv6, providers, servers, lab)

@@ -23,6 +23,8 @@ echo $$ >>"$NFQB_VM_WORK/pids"
 exec sleep 1000
 """
 
+ENOUGH = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "nfnetlink_queue", "veth", "nf_conntrack_netlink", "nf_tables"]
+
 
 class Run:
     """tests/vm/run in a directory of its own, before programs of ours"""
@@ -55,20 +57,19 @@ class Run:
 
     def hanging(self, **environ):
         """Every guest hangs."""
-        self.kernel(["virtio_pci", "9pnet_virtio", "9p", "overlay", "nfnetlink_queue", "veth", "nf_conntrack_netlink",
-                     "nf_tables"])
+        self.kernel(ENOUGH)
         self.program("qemu-system-x86_64", FAKE_QEMU)
         self.environ.update(environ)
 
-    def start(self):
+    def start(self, tests="tests/vm/test_netem.py"):
         self.processes.append(subprocess.Popen(
-            [ROOT / "tests/vm/run", "tests/vm/test_netem.py"], env=self.environ, text=True, stdin=subprocess.DEVNULL,
+            [ROOT / "tests/vm/run", tests], env=self.environ, text=True, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
         return self.processes[-1]
 
-    def refusal(self):
+    def refusal(self, *tests):
         """The one line that a failing run says"""
-        process = self.start()
+        process = self.start(*tests)
         lines = process.communicate(timeout=60)[0].splitlines()
         assert process.returncode == 1, lines
         assert len(lines) == 1, lines
@@ -129,6 +130,14 @@ def test_no_download(run):
     assert os.listdir(run.directory / "cache/nfq-balancer") == []
 
 
+def test_no_root_for_systemd(run):
+    """debootstrap fails, with its own last words."""
+    run.kernel(ENOUGH)
+    run.program("debootstrap", "#!/bin/sh\necho 'E: Failed getting release file'\nexit 1\n")
+    assert run.refusal("tests/vm/systemd") == "debootstrap: E: Failed getting release file"
+    assert os.listdir(run.directory / "cache/nfq-balancer") == []
+
+
 def test_kernel_without_modules(run):
     run.kernel(["virtio_pci", "9pnet_virtio"])
     assert run.refusal() == "kernel 1.2.3 has no module 9p (cloud kernels lack 9p)"
@@ -164,6 +173,15 @@ def test_guest_that_hangs(run):
         assert f"guest {number} did not end within 1 s; its console's last lines:\n  | the last line of file:" in said
     assert "0 passed, 1 failed" in said
     assert len(run.pids()) == 2 and run.guests_left() == []
+
+
+def test_guest_with_systemd(run):
+    """It has a number of its own and a root made for it; the other guests stay out of its tests."""
+    run.program("debootstrap", "#!/bin/sh\nmkdir \"$4\"\n")
+    run.hanging(NFQB_VM_LIMIT="1")
+    said = run.start("tests/vm/systemd").communicate(timeout=60)[0]
+    assert "guest 2 did not end within 1 s" in said and "guest 0" not in said
+    assert len(run.pids()) == 1 and run.guests_left() == []
 
 
 def test_guest_that_ends_too_soon(run):
