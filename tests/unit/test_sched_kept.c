@@ -3,7 +3,7 @@
  * tests/unit/test_sched_kept.c - what schedulers keep from decision to decision
  *
  * Workers keep line-ups, counts and noise until a runtime value or a count
- * changes. Here they are compared, pick by pick, with the plain definitions of wrr and least-load, which
+ * changes. Here they are compared, pick by pick, with the plain definitions of wrr, least-load and latency, which
  * keep credits only and look at all links, while all that may change does: weights, capacities, candidates,
  * schedulers, counts, unreported departures; several groups and workers.
  */
@@ -158,8 +158,9 @@ static void model_capacities(const struct world *world, uint64_t links, unsigned
 		capacity[i] = effective[i] >> shift ? (uint32_t)(effective[i] >> shift) : 1;
 }
 
-/* Links whose load is not above the least (flows + 1) / capacity with the noise added; in sixteenths of a flow */
-static uint64_t model_ties(const struct world *world, uint64_t links)
+/* Links of `among` whose load is not above the least (flows + 1) / capacity with the noise added; in sixteenths of a
+ * flow */
+static uint64_t model_ties(const struct world *world, uint64_t links, uint64_t among)
 {
 	const uint64_t square = (uint64_t)atomic_load(&world->load.unreported) * 64;
 	uint64_t noise = 0, found = 0, flows[CONFIG_MAX_LINKS];
@@ -171,25 +172,46 @@ static uint64_t model_ties(const struct world *world, uint64_t links)
 		noise++;
 	for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++) {
 		flows[i] = 16 * ((uint64_t)load_sending(&world->load, i) + 1);
-		if (has(links, i) &&
+		if (has(among, i) &&
 		    (best == CONFIG_MAX_LINKS || (exact)flows[i] * capacity[best] < (exact)flows[best] * capacity[i]))
 			best = i;
 	}
 	for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++) {
-		if (has(links, i) && (exact)flows[i] * capacity[best] <= (exact)(flows[best] + noise) * capacity[i])
+		if (has(among, i) && (exact)flows[i] * capacity[best] <= (exact)(flows[best] + noise) * capacity[i])
 			found |= UINT64_C(1) << i;
 	}
 	return found;
 }
 
-static unsigned model_pick(const struct world *world, enum scheduler scheduler, struct sets *sets, uint64_t links,
-			   uint32_t seed)
+/* Those whose round trip is less than a tenth above the lowest; here all have room */
+static uint64_t model_near(const struct world *world, uint64_t links)
 {
+	uint64_t least = UINT64_MAX, found = 0;
+
+	for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++) {
+		const uint64_t rtt = link_runtime_measured(&world->runtime, i).rtt_us;
+
+		least = has(links, i) && rtt < least ? rtt : least;
+	}
+	for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++) {
+		const uint64_t rtt = link_runtime_measured(&world->runtime, i).rtt_us;
+
+		found |= (uint64_t)(has(links, i) && rtt * 10 < least * 11) << i;
+	}
+	return found;
+}
+
+static unsigned model_pick(const struct world *world, enum scheduler scheduler, struct sets *sets, uint64_t links,
+			   const struct sched_state *state, unsigned slot)
+{
+	const uint32_t seed = state->stamps;
+	const bool measuring = state->group[slot].turns % 64 == 63; /* one in so many goes by least-load among all */
+	uint64_t among = links;
 	uint32_t weights[CONFIG_MAX_LINKS], capacities[CONFIG_MAX_LINKS];
 	struct set *set;
 	bool drawn;
 
-	if (!(links & (links - 1)))
+	if (!(links & (links - 1)) && scheduler != SCHED_LATENCY)
 		return (unsigned)__builtin_ctzll(links);
 	set = set_of(sets, links, &drawn);
 	for (unsigned i = 0; i < CONFIG_MAX_LINKS; i++)
@@ -203,7 +225,9 @@ static unsigned model_pick(const struct world *world, enum scheduler scheduler, 
 	cut(set->owed[1], capacities, links);
 	if (scheduler == SCHED_WRR)
 		return model_turn(set->owed[0], weights, links, links);
-	return model_turn(set->owed[1], capacities, links, model_ties(world, links));
+	if (scheduler == SCHED_LATENCY && !measuring)
+		among = model_near(world, links);
+	return model_turn(set->owed[1], capacities, links, model_ties(world, links, among));
 }
 
 /* ---- what changes ---- */
@@ -227,12 +251,23 @@ static uint64_t some_links(struct world *world)
 	return links ? links : 1;
 }
 
+/* Some are near, some far; none is ever loaded */
+static void measure(struct world *world, unsigned link)
+{
+	const struct link_measured measured = {
+		.rtt_us = 20000 + 1000 * below(world, 4),
+		.sending = INT32_MAX,
+	};
+
+	link_runtime_set_measured(&world->runtime, link, &measured);
+}
+
 static void change(struct world *world)
 {
 	static const uint32_t most[] = { 2, 10, 1000, CONFIG_MAX_WEIGHT };
 	const unsigned link = some_link(world);
 
-	switch (below(world, 4)) {
+	switch (below(world, 5)) {
 	case 0:
 		link_runtime_set_weight(&world->runtime, link, 1 + below(world, most[below(world, 4)]));
 		break;
@@ -244,6 +279,9 @@ static void change(struct world *world)
 		break;
 	case 2:
 		atomic_store(&world->load.unreported, below(world, 3) ? below(world, 200) : 0);
+		break;
+	case 3:
+		measure(world, link);
 		break;
 	default: /* a stop may be seen before its start */
 		if (below(world, 2))
@@ -271,6 +309,7 @@ static struct world *world_new(uint64_t *random)
 	for (unsigned i = 0; i < world->n; i++) {
 		link_runtime_set_weight(&world->runtime, i * world->spread, 1 + below(world, 9));
 		link_runtime_set_capacity(&world->runtime, i * world->spread, 1000 * below(world, 4));
+		measure(world, i * world->spread);
 	}
 	return world;
 }
@@ -284,9 +323,11 @@ static void world_free(struct world *world)
 
 static void check_pick(struct world *world, enum scheduler scheduler, unsigned slot, uint64_t links)
 {
+	static const struct group_config group = { .spill_at = 80 };
 	const unsigned worker = below(world, world->load.workers);
 	const struct sched_input input = {
 		.slot = slot == SLOTS ? SCHED_SLOT_ANY : slot,
+		.group = &group,
 		.candidates = links,
 		.runtime = &world->runtime,
 		.load = &world->load,
@@ -294,7 +335,7 @@ static void check_pick(struct world *world, enum scheduler scheduler, unsigned s
 	int64_t scores[CONFIG_MAX_LINKS];
 	const unsigned peeked = sched_peek(scheduler, world->state[worker], &input, scores);
 	const unsigned expected =
-		model_pick(world, scheduler, &world->sets[worker][slot], links, world->state[worker]->stamps);
+		model_pick(world, scheduler, &world->sets[worker][slot], links, world->state[worker], input.slot);
 	const unsigned picked = sched_pick(scheduler, world->state[worker], &input);
 
 	assert_int_equal(picked, expected);
@@ -309,6 +350,7 @@ static void test_as_by_definition(void **state)
 
 	(void)state;
 	for (unsigned round = 0; round < 60; round++) {
+		static const enum scheduler all[] = { SCHED_WRR, SCHED_LEAST_LOAD, SCHED_LATENCY };
 		struct world *world = world_new(&random);
 		enum scheduler schedulers[SLOTS + 1] = { SCHED_LEAST_LOAD, SCHED_WRR, SCHED_LEAST_LOAD, SCHED_WRR };
 		uint64_t candidates[3] = { some_links(world), some_links(world), some_links(world) };
@@ -322,7 +364,7 @@ static void test_as_by_definition(void **state)
 			if (below(world, 40) == 0)
 				candidates[below(world, 3)] = some_links(world);
 			if (below(world, 20) == 0)
-				schedulers[slot] = below(world, 2) ? SCHED_WRR : SCHED_LEAST_LOAD;
+				schedulers[slot] = all[below(world, 3)];
 		}
 		world_free(world);
 	}

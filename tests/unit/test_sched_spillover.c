@@ -131,6 +131,24 @@ static void test_fills_in_the_order_listed(void **state)
 	bench_free(bench);
 }
 
+/* Another threshold is another answer, whatever else is still as it was */
+static void test_another_group(void **state)
+{
+	struct bench *bench = bench_new();
+	const struct group_config other = { .rank = { 0, 1, 2 }, .spill_at = 20 };
+	struct sched_input input = input_of(bench, 7);
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++)
+		sample(bench, i, 5 * MBIT);
+	assert_int_equal(sched_pick(SCHED_SPILLOVER, bench->state[0], &input), 1);
+	input.group = &other;
+	assert_int_equal(sched_pick(SCHED_SPILLOVER, bench->state[0], &input), 2);
+	input.group = &bench->group;
+	assert_int_equal(sched_pick(SCHED_SPILLOVER, bench->state[0], &input), 1);
+	bench_free(bench);
+}
+
 static void test_all_loaded_is_least_load(void **state)
 {
 	struct bench *bench = bench_new();
@@ -374,6 +392,29 @@ static void test_every_link_is_measured_again(void **state)
 	bench_free(bench);
 }
 
+/* But not one that is loaded, be it the emptiest by its flows */
+static void test_a_loaded_link_is_not_measured(void **state)
+{
+	struct bench *bench = bench_new();
+	unsigned counts[3] = { 0 };
+
+	(void)state;
+	set_rtt(bench, 20000, 50000, 50000);
+	set_sending(bench, 0, 900);
+	set_sending(bench, 2, 100);
+	sample(bench, 0, 0);
+	sample(bench, 1, 20 * MBIT);
+	sample(bench, 2, 0);
+	for (unsigned i = 0; i < 10; i++) {
+		steer(bench, SCHED_LATENCY, 64, counts);
+		sample(bench, 0, 0);
+	}
+	assert_int_equal(counts[0], 630);
+	assert_int_equal(counts[1], 0);
+	assert_int_equal(counts[2], 10);
+	bench_free(bench);
+}
+
 /* ---- through decide() ---- */
 
 static void test_decide_hands_over_the_group(void **state)
@@ -413,6 +454,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fills_in_the_order_listed),
+		cmocka_unit_test(test_another_group),
 		cmocka_unit_test(test_all_loaded_is_least_load),
 		cmocka_unit_test(test_no_capacity_is_never_loaded),
 		cmocka_unit_test(test_flows_since_the_sample_count),
@@ -423,6 +465,7 @@ int main(void)
 		cmocka_unit_test(test_a_tenth_is_a_tie),
 		cmocka_unit_test(test_unknown_is_tried_once),
 		cmocka_unit_test(test_every_link_is_measured_again),
+		cmocka_unit_test(test_a_loaded_link_is_not_measured),
 		cmocka_unit_test(test_decide_hands_over_the_group),
 	};
 
