@@ -3,19 +3,31 @@
  * policy/sched_latency.c - the lowest measured round trip among links that are not loaded
  *
  * Theory of operation. Only links that are given flows are measured. So a link of which
- * nothing is known counts as the best for one flow (of each worker), and every
- * EXPLORE-th flow goes by least-load among all links with room, where those that
+ * nothing is known counts as the best for one flow (of each worker), and one flow
+ * in EXPLORE goes by least-load among all links with room, where those that
  * latency avoids are the emptiest: a link that was slow once gets its chance to be
  * measured again. All links loaded: least-load.
  */
 #include "policy/sched_private.h"
 
 #define EXPLORE 64
+#define GOLDEN UINT32_C(2654435769) /* 2^32 by the golden ratio */
+#define AHEAD 90 /* so that the first of these flows is the 89th */
 
 struct choice {
 	uint64_t links;
 	bool untried; /* they were not measured yet */
 };
+
+/* One in EXPLORE, at distances of 34, 55 and 89 (multiples of the golden ratio are spread evenly, without a
+ * period: Knuth, The Art of Computer Programming 3, 6.4). At a fixed distance it could always be the turn of the
+ * same half of the links. */
+static bool explores(const struct sched_group *memory)
+{
+	const uint32_t turns = atomic_load_explicit(&memory->turns, memory_order_relaxed);
+
+	return (turns + AHEAD) * GOLDEN < UINT32_MAX / EXPLORE + 1;
+}
 
 /* Links to choose from by least-load; all candidates: those with room first */
 static struct choice choose(const struct sched_group *memory, struct sched_lineup *lineup,
@@ -28,7 +40,7 @@ static struct choice choose(const struct sched_group *memory, struct sched_lineu
 	fresh = room->links & room->unmeasured & ~atomic_load_explicit(&memory->tried, memory_order_relaxed);
 	if (fresh)
 		return (struct choice){ fresh, true };
-	if (!room->timed.room || atomic_load_explicit(&memory->turns, memory_order_relaxed) % EXPLORE == EXPLORE - 1)
+	if (!room->timed.room || explores(memory))
 		return (struct choice){ input->candidates, false };
 	return (struct choice){ room->links & room->near[sched_lowest(room->timed.room)], false };
 }

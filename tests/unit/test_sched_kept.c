@@ -205,7 +205,8 @@ static unsigned model_pick(const struct world *world, enum scheduler scheduler, 
 			   const struct sched_state *state, unsigned slot)
 {
 	const uint32_t seed = state->stamps;
-	const bool measuring = state->group[slot].turns % 64 == 63; /* one in so many goes by least-load among all */
+	/* one in 64 goes by least-load among all, by multiples of the golden ratio */
+	const bool measuring = (state->group[slot].turns + 90) * 2654435769u < 1u << 26;
 	uint64_t among = links;
 	uint32_t weights[CONFIG_MAX_LINKS], capacities[CONFIG_MAX_LINKS];
 	struct set *set;

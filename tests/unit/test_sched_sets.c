@@ -174,6 +174,38 @@ static void test_any_sets(void **state)
 	}
 }
 
+/* Latency: each link that is too far away has its chance to be measured again, be all counts ties or not; whose
+ * turn it is must not have to do with when that is */
+static void test_far_links_are_measured(void **state)
+{
+	(void)state;
+	for (unsigned n = 3; n <= 16; n++) {
+		for (unsigned near = 1; near < n; near++) {
+			struct bench *bench = bench_new();
+			const struct sched_input input = input_of(bench, 1, (UINT64_C(1) << n) - 1, 0);
+			unsigned counts[CONFIG_MAX_LINKS] = { 0 };
+
+			atomic_store(&bench->load.unreported, 1000000); /* all are ties */
+			for (unsigned i = 0; i < n; i++) {
+				const bool is_near = i * 5 % n < near;
+				const struct link_measured measured = {
+					.rtt_us = is_near ? 20000 : 90000,
+					.sending = 1000,
+				};
+
+				link_runtime_set_measured(&bench->runtime, i, &measured);
+			}
+			for (unsigned i = 0; i < 64 * 100; i++)
+				counts[sched_pick(SCHED_LATENCY, bench->state[0], &input)]++;
+			for (unsigned i = 0; i < n; i++) {
+				if (counts[i] < 100 / n / 2)
+					fail_msg("%u links, %u near: link %u has %u", n, near, i, counts[i]);
+			}
+			bench_free(bench);
+		}
+	}
+}
+
 /* ---- stamps ---- */
 
 static void hash_all(struct bench *bench, unsigned slot, uint64_t links)
@@ -385,6 +417,7 @@ int main(void)
 		cmocka_unit_test(test_sets_with_a_link_of_their_own),
 		cmocka_unit_test(test_sets_apart),
 		cmocka_unit_test(test_any_sets),
+		cmocka_unit_test(test_far_links_are_measured),
 		cmocka_unit_test(test_stamps_start_again),
 		cmocka_unit_test(test_threads_know_all_once_it_is_quiet),
 		cmocka_unit_test(test_no_change_is_missed),
