@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "nfq-balancer/daemon.h"
 #include "nfq-balancer/log.h"
@@ -181,6 +182,9 @@ static int serve(const struct options *options, struct config *config)
 	static struct daemon daemon; /* a few hundred KiB: not for the stack */
 	char error[512] = "";
 
+	/* tables are large and mostly untouched: with pages of 2 MiB they would be resident (where the system gives
+	 * these to everybody). A kernel without them says no, and nothing is lost. */
+	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
 	log_open(options->to_syslog, options->debug ? LOG_LEVEL_DEBUG : config->log_level);
 	bool started = start(&daemon, options, config, error, sizeof(error));
 

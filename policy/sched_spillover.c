@@ -15,6 +15,8 @@ static unsigned choose(struct sched_lineup *lineup, const struct sched_input *in
 
 static unsigned spillover_pick(struct sched_state *state, const struct sched_input *input)
 {
+	if (!(input->candidates & (input->candidates - 1)))
+		return sched_lowest(input->candidates);
 	return choose(sched_lineup_get(state, input), input, sched_noise_kept(state, input->load));
 }
 

@@ -46,10 +46,13 @@ def balancer_of_world(world):
     return world.balancer
 
 
-def memory(balancer):
+def process_status(balancer, field):
     with open(f"/proc/{balancer.process.pid}/status", encoding="utf-8") as file:
-        line = next(line for line in file if line.startswith("VmRSS:"))
-    return int(line.split()[1]) * 1024
+        return next((line.split()[1] for line in file if line.startswith(field + ":")), None)
+
+
+def memory(balancer):
+    return int(process_status(balancer, "VmRSS")) * 1024
 
 
 def descriptors(balancer):
@@ -99,6 +102,14 @@ def push(stream, data):
     except (BrokenPipeError, ConnectionResetError):
         pass
     return sent
+
+
+def test_large_tables_are_resident_where_used(balancer):
+    """Where the system gives everybody pages of 2 MiB, as Debian does, the daemon takes none."""
+    enabled = process_status(balancer, "THP_enabled")
+    if enabled is None:
+        pytest.skip("this kernel does not say who has huge pages")
+    assert enabled == "0"
 
 
 def test_ten_megabytes_without_a_newline(world, balancer):
