@@ -20,14 +20,19 @@ TRACING = "/sys/kernel/tracing"
 
 def run(*words, check=True):
     """A command on the machine; its CompletedProcess. AssertionError with what it said when it fails."""
-    result = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    result = subprocess.run([str(word) for word in words], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
     said = result.stdout + result.stderr
     assert not check or result.returncode == 0, f"{' '.join(words)}: {result.returncode}\n{said}"
     return result
 
 
 def systemctl(*words, check=True):
-    return run("systemctl", *words, check=check)
+    """The same of systemctl; when it fails, with what the units have said."""
+    result = run("systemctl", *words, check=False)
+    if check and result.returncode:
+        said = run("journalctl", "-b", "-u", RULES, "-u", DAEMON, "-n", 20, "--no-pager").stdout
+        raise AssertionError(f"systemctl {' '.join(words)}: {result.returncode}\n{result.stderr}{said}")
+    return result
 
 
 def show(unit, *names):
