@@ -44,7 +44,6 @@ struct sched_span {
 struct sched_counts {
 	bool known;
 	uint32_t seen_followed, seen_steered[CONFIG_MAX_QUEUES]; /* changes in load.followed, load.steered */
-	uint32_t flows[CONFIG_MAX_LINKS]; /* sending, with the new one */
 	double capacity[CONFIG_MAX_LINKS]; /* effective, scaled */
 	double margin[CONFIG_MAX_LINKS]; /* load of as many flows as the count may be off, which are */
 	double noise;

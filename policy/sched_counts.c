@@ -32,7 +32,6 @@ static void count(struct sched_lineup *lineup, unsigned link, const struct load 
 
 	if (lineup->room.group && !sched_room_update(&lineup->room, link, flows))
 		bits |= SCHED_LOAD_FULL;
-	counts->flows[link] = flows;
 	counts->load[CONFIG_MAX_LINKS + link] = bits;
 }
 
