@@ -140,7 +140,8 @@ INSTALL = 755:$(DAEMON):$(SBINDIR)/nfq-balancer 755:$(CLIENT):$(SBINDIR)/nfqbctl
 	$(foreach f,README.md CHANGELOG.md COPYING,644:$(f):$(DOCDIR)/$(f))
 UNITS_OF_SYSTEMD := $(patsubst %,$(B)/%,$(wildcard systemd/*.service))
 
-$(B)/systemd/%.service: systemd/%.service Makefile
+# always made: another PREFIX means another unit, which no file's time tells
+$(B)/systemd/%.service: systemd/%.service always
 	@mkdir -p $(@D)
 	sed 's|/usr/sbin/|$(SBINDIR)/|g' $< >$@
 
@@ -200,6 +201,8 @@ clean: ## remove what was built
 help: ## this list
 	@sed -n 's/^\([a-z_.-]*\):.*## /\1\t/p' Makefile | expand -t 24
 
-.PHONY: all replay cost bench-cost bench-live bench-quick tools units fuzzers install uninstall format tidy check check-vm shell-vm demo clean help
+.PHONY: all always replay cost bench-cost bench-live bench-quick tools units fuzzers install uninstall format tidy check check-vm shell-vm demo clean help
+always:
+
 .PRECIOUS: $(B)/%.o
 -include $(patsubst %.c,$(B)/%.d,$(ALL_SRC))
