@@ -42,14 +42,17 @@ def all_well(result, flows):
     assert result["retransmits"] == 0 or PATIENCE > 1
 
 
-def shares(split, weights, tolerance=0.01):
-    """Each link within `tolerance` of its share of what was counted"""
+def shares(split, weights, tolerance=0.01, ends=1):
+    """
+    Each link within `tolerance` of its share of what was counted: from the first flow, or
+    between two moments (`ends`) of an order that goes on
+    """
     counted = sum(split.values())
     assert counted > 0
     for (name, flows), weight in zip(split.items(), weights):
         share = counted * weight / sum(weights)
-        # one flow more or less is rounding, however few there are
-        assert abs(flows - share) <= max(tolerance * share, 1), f"{name}: {flows} flows, {share:.1f} expected: {split}"
+        # one flow more or less at each end is rounding, however few there are
+        assert abs(flows - share) <= max(tolerance * share, ends), f"{name}: {flows} flows, {share:.1f} expected: {split}"
 
 
 def only(split, *names):
