@@ -48,26 +48,48 @@ void snapshot_free(struct snapshot *snapshot)
 	free(snapshot);
 }
 
-static void forget_iface(struct snapshot *snapshot, unsigned ifindex)
+/* Where an interface stands, or the first free place for index 0; NULL: nowhere */
+static _Atomic uint64_t *place_of(struct snapshot *snapshot, unsigned ifindex)
 {
-	for (unsigned i = 0; i < SNAPSHOT_MAX_IFACES; i++) {
+	for (unsigned i = 0; i < CONFIG_MAX_IFACES; i++) {
 		if (atomic_load_explicit(&snapshot->iface[i], memory_order_relaxed) >> 16 == ifindex)
-			atomic_store_explicit(&snapshot->iface[i], 0, memory_order_relaxed);
+			return &snapshot->iface[i];
 	}
+	return NULL;
 }
 
+/* One store, where the interface stands already: a worker that looks meanwhile must not miss it */
 void snapshot_set_iface(struct snapshot *snapshot, unsigned ifindex, const char *name)
 {
-	uint16_t slot = name ? policy_iface_slot(snapshot->policy, name) : 0;
+	const uint16_t slot = name ? policy_iface_slot(snapshot->policy, name) : 0;
+	_Atomic uint64_t *place = place_of(snapshot, ifindex);
+	unsigned used;
 
-	forget_iface(snapshot, ifindex);
-	for (unsigned i = 0; slot && i < SNAPSHOT_MAX_IFACES; i++) {
-		if (atomic_load_explicit(&snapshot->iface[i], memory_order_relaxed))
-			continue;
-		atomic_store_explicit(&snapshot->iface[i], (uint64_t)ifindex << 16 | slot, memory_order_relaxed);
-		if (i >= atomic_load_explicit(&snapshot->n_ifaces, memory_order_relaxed))
-			atomic_store_explicit(&snapshot->n_ifaces, i + 1, memory_order_relaxed);
+	if (!place && slot)
+		place = place_of(snapshot, 0);
+	if (!place)
 		return;
+	atomic_store_explicit(place, slot ? (uint64_t)ifindex << 16 | slot : 0, memory_order_relaxed);
+	used = (unsigned)(place - snapshot->iface) + 1;
+	if (used > atomic_load_explicit(&snapshot->n_ifaces, memory_order_relaxed))
+		atomic_store_explicit(&snapshot->n_ifaces, used, memory_order_relaxed);
+}
+
+static bool listed(const struct if_nameindex *all, unsigned ifindex)
+{
+	while (all->if_index && all->if_index != ifindex)
+		all++;
+	return all->if_index != 0;
+}
+
+/* That an interface is gone may be among the events that were lost */
+static void forget_gone(struct snapshot *snapshot, const struct if_nameindex *all)
+{
+	for (unsigned i = 0; i < CONFIG_MAX_IFACES; i++) {
+		const uint64_t entry = atomic_load_explicit(&snapshot->iface[i], memory_order_relaxed);
+
+		if (entry && !listed(all, (unsigned)(entry >> 16)))
+			atomic_store_explicit(&snapshot->iface[i], 0, memory_order_relaxed);
 	}
 }
 
@@ -78,6 +100,7 @@ void snapshot_scan_ifaces(struct snapshot *snapshot)
 
 	if (!all)
 		return;
+	forget_gone(snapshot, all);
 	for (const struct if_nameindex *one = all; one->if_index; one++)
 		snapshot_set_iface(snapshot, one->if_index, one->if_name);
 	if_freenameindex(all);

@@ -14,15 +14,13 @@
 #include "conntrack/mark.h"
 #include "policy/policy.h"
 
-#define SNAPSHOT_MAX_IFACES 256 /* interfaces on this router that some rule names */
-
 struct snapshot {
 	struct policy *policy; /* owned */
 	uint64_t number; /* 1, 2, ...: an address may be used again while a worker sleeps, a number is not */
 	struct conntrack_mark_attr link_attr[CONFIG_MAX_LINKS]; /* by link index */
 	struct conntrack_mark_attr main_attr;
 	_Atomic unsigned n_ifaces; /* places in use, as far as they were ever: what a packet looks through */
-	_Atomic uint64_t iface[SNAPSHOT_MAX_IFACES]; /* ifindex << 16 | slot, 0: free */
+	_Atomic uint64_t iface[CONFIG_MAX_IFACES]; /* ifindex << 16 | slot, 0: free */
 };
 
 /* Takes `policy`, also when it fails (NULL: out of memory) */
@@ -31,7 +29,7 @@ void snapshot_free(struct snapshot *snapshot);
 
 /* An interface exists (again), or is gone (`name` NULL). Control thread only. */
 void snapshot_set_iface(struct snapshot *snapshot, unsigned ifindex, const char *name);
-/* Copy what is known of interfaces from one snapshot's policy to the next: names are asked of the kernel */
+/* The interfaces that exist now, and no other: the kernel is asked. Control thread only. */
 void snapshot_scan_ifaces(struct snapshot *snapshot);
 
 /* Slot of an interface for struct flow_meta, 0: no rule names it */

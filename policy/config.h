@@ -18,6 +18,7 @@
 #define CONFIG_MAX_LINKS 64 /* one bit each in a uint64_t */
 #define CONFIG_MAX_GROUPS 256
 #define CONFIG_MAX_QUEUES 64
+#define CONFIG_MAX_IFACES 1024 /* that rules name */
 #define CONFIG_MAX_WEIGHT 1000000
 #define CONFIG_NAME_MAX 31 /* [A-Za-z0-9_.-], the first a letter or digit */
 #define CONFIG_IFNAME_MAX 15

@@ -10,7 +10,6 @@
 #include "policy/config_print.h"
 
 #define MAX_RULES 65535 /* struct decision counts them in 16 bits */
-#define MAX_IFACES 1024
 
 /* A list of numbers or names, each of which `number_of` makes a byte; it returns -1 for what is none */
 static void parse_bytes(struct parse *parse, cfg_t *section, const char *key, int (*number_of)(const char *text),
@@ -66,8 +65,8 @@ static unsigned iface_slot(struct parse *parse, const char *name)
 	for (size_t i = 0; i < config->n_ifaces; i++)
 		if (strcmp(config->ifaces[i], name) == 0)
 			return (unsigned)i + 1;
-	if (config->n_ifaces == MAX_IFACES) {
-		parse_error(parse, config->file, 0, "rules name more than %d interfaces, expected fewer", MAX_IFACES);
+	if (config->n_ifaces == CONFIG_MAX_IFACES) {
+		parse_error(parse, config->file, 0, "rules name more than %d interfaces, expected fewer", CONFIG_MAX_IFACES);
 		return 0;
 	}
 	copy = parse_strdup(parse, name);
