@@ -34,7 +34,7 @@ static uint64_t wall_time(const struct decision_record *record)
 
 static bool of_this_policy(const struct client *client, const struct decision_record *record)
 {
-	return wall_time(record) >= client->control->daemon->policy_loaded * NS_PER_S;
+	return record->snapshot == (uint32_t)daemon_snapshot_number(client->control->daemon);
 }
 
 static const char *link_name(const struct config *config, const struct decision *decision)

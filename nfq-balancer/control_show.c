@@ -231,14 +231,24 @@ static const char *rule_target(const struct config *config, const struct rule_co
 	return "bypass";
 }
 
+static uint64_t load(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
 static uint64_t rule_flows(const struct daemon *daemon, size_t rule)
 {
 	uint64_t sum = 0;
 
 	if (rule >= WORKER_MAX_RULES)
 		rule = WORKER_MAX_RULES - 1;
-	for (unsigned i = 0; i < daemon->n_workers; i++)
-		sum += atomic_load_explicit(&worker_counters(daemon->workers[i])->rules[rule], memory_order_relaxed);
+	for (unsigned i = 0; i < daemon->n_workers; i++) {
+		const struct worker_counters *counters = worker_counters(daemon->workers[i]);
+
+		/* no packet came since the reload: those are counts of other rules */
+		if (atomic_load_explicit(&counters->snapshot, memory_order_acquire) == daemon_snapshot_number(daemon))
+			sum += load(&counters->rules[rule]);
+	}
 	return sum;
 }
 
@@ -272,11 +282,6 @@ void control_show_rules(struct client *client, int argc, char **argv)
 /* ---- stats: every counter there is, as name and value ---- */
 
 typedef void each_counter(void *data, const char *section, const char *name, uint64_t value);
-
-static uint64_t load(const _Atomic uint64_t *counter)
-{
-	return atomic_load_explicit(counter, memory_order_relaxed);
-}
 
 static void worker_stats(const struct worker *worker, each_counter *each, void *data)
 {

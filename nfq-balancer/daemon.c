@@ -425,6 +425,11 @@ void daemon_free(struct daemon *daemon)
 
 /* ---- asked by the control socket ---- */
 
+uint64_t daemon_snapshot_number(const struct daemon *daemon)
+{
+	return atomic_load(&daemon->shared.snapshot)->number;
+}
+
 struct kernel_queues daemon_kernel_queues(const struct daemon *daemon)
 {
 	return kernel_queues_read(daemon->queues_fd, running(daemon)->queue_first, running(daemon)->queues);

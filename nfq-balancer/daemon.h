@@ -77,6 +77,8 @@ bool daemon_reload(struct daemon *daemon, struct config_messages *errors);
 /* Is the configuration on disk still what runs? Reads the files. */
 bool daemon_file_unchanged(const struct daemon *daemon);
 
+/* Of the running policy: what workers write down beside its indices (worker.h) */
+uint64_t daemon_snapshot_number(const struct daemon *daemon);
 struct kernel_queues daemon_kernel_queues(const struct daemon *daemon);
 struct kernel_rules daemon_kernel_rules(const struct daemon *daemon);
 

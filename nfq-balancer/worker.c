@@ -44,7 +44,7 @@ struct worker {
 	uint64_t last_ns; /* when the last batch came */
 	bool apart; /* it came long after the one before */
 	struct decider decider;
-	uint64_t seen; /* number of the snapshot whose rules `counters.rules` counts */
+	uint64_t seen; /* number of the snapshot at hand */
 	unsigned final_rule; /* of that snapshot */
 	_Atomic bool failed;
 	/* the control thread's */
@@ -169,6 +169,7 @@ static void record_decision(struct worker *worker, uint64_t now_ns, const struct
 		.meta = *meta,
 		.decision = *decision,
 		.worker = (uint16_t)queue_number(worker->queue),
+		.snapshot = (uint32_t)worker->seen,
 	};
 	uint64_t words[RECORD_WORDS];
 
@@ -264,6 +265,7 @@ static const struct snapshot *take_snapshot(struct worker *worker)
 
 	for (size_t i = 0; i < rules && i < WORKER_MAX_RULES; i++)
 		atomic_store_explicit(&worker->counters.rules[i], 0, memory_order_relaxed);
+	atomic_store_explicit(&worker->counters.snapshot, snapshot->number, memory_order_release);
 	worker->spin_ns = policy_config(snapshot->policy)->spin * UINT64_C(1000);
 	worker->decider.policy = snapshot->policy;
 	worker->final_rule = policy_config(snapshot->policy)->final_rule;

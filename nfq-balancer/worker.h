@@ -30,7 +30,8 @@ struct worker_counters {
 	_Atomic uint64_t undecoded[DECODE_RESULTS]; /* packets left to the fallback, by why */
 	_Atomic uint64_t links[CONFIG_MAX_LINKS]; /* new flows (repeats not counted) by link index */
 	_Atomic uint64_t rest[CONFIG_MAX_LINKS]; /* of these, those of the final rule */
-	_Atomic uint64_t rules[WORKER_MAX_RULES]; /* new flows by rule index of the current policy */
+	_Atomic uint64_t snapshot; /* number of the one whose rules are counted: a worker that sleeps has an older one */
+	_Atomic uint64_t rules[WORKER_MAX_RULES]; /* new flows by rule index of that policy */
 };
 
 /* The last decisions, newest overwrites oldest: a ring with a sequence per slot */
@@ -41,6 +42,7 @@ struct decision_record {
 	struct flow_meta meta;
 	struct decision decision;
 	uint16_t worker;
+	uint32_t snapshot; /* number of the one whose rules and groups `decision` names, modulo 2^32 */
 };
 
 #define WORKER_RING 4096

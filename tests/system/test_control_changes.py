@@ -150,6 +150,21 @@ def test_reloads_between_two_flows(world):
         assert ask_json(world.balancer, "show rules")[0]["rules"][0]["flows"] == 10
 
 
+def test_what_was_decided_before_a_reload(world):
+    """Rules begin at no flows, and do not lend their names to decisions of those before them."""
+    balancer = world.balancer
+    assert sum(flows(world, 4).values()) == 4
+    balancer.configure(world.links, GROUPS, {"other": {"protocol": "udp", "use": "link1"}, "rest": {"use": "balanced"}})
+    balancer.command("reload")
+    assert [rule["flows"] for rule in ask_json(balancer, "show rules")[0]["rules"]] == [0, 0]
+    decisions = ask_json(balancer, "show decisions 4")[0]["decisions"]
+    assert [(decision["rule"], decision["group"]) for decision in decisions] == [(None, None)] * 4
+    assert sum(flows(world, 4).values()) == 4
+    assert [rule["flows"] for rule in ask_json(balancer, "show rules")[0]["rules"]] == [0, 4]
+    decisions = ask_json(balancer, "show decisions 4")[0]["decisions"]
+    assert [(decision["rule"], decision["group"]) for decision in decisions] == [("rest", "balanced")] * 4
+
+
 def test_broken_reload_keeps_the_policy(world):
     balancer = world.balancer
     good = open(balancer.config_path, encoding="utf-8").read()
