@@ -134,8 +134,11 @@ start_fresh() {
 	check_tables
 	warn_absent
 	plan_network
-	state_begin
-	point_to_state
+	need_state_room
+	if ! state_begin || ! point_to_state; then
+		rm -f "$state"
+		die "cannot write what a stop needs; nothing was changed"
+	fi
 	if ! bring_up; then
 		take_down || die "not started, and not everything could be put back; $state still lists it"
 		die "not started: everything is as it was before"
@@ -162,6 +165,7 @@ refresh() {
 	check_tables
 	warn_absent
 	plan_network
+	need_state_room
 	cp "$state" "$work/state.old"
 	if ! bring_up; then
 		put_back
@@ -188,7 +192,7 @@ put_back() {
 	network_add
 	network_prune
 	without "$work/state.old" <"$state" >"$work/state.new"
-	mv -f "$work/state.old" "$state"
+	state_replace <"$work/state.old"
 	whole=$state
 	state=$work/state.new
 	rm -f "$work/links"

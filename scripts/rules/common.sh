@@ -37,9 +37,25 @@ need_root() {
 	[ "$(id -u)" = 0 ] || die "must be run as root (it changes the network's rules)"
 }
 
-# A private directory for texts on their way to the kernel; removed at exit
+# Can a file have that many bytes? Half a plan on a full disk would read like a whole one
+# that wants the rest deleted, so this is asked before anything is written that counts.
+has_room() {
+	{ head -c "$2" /dev/zero >"$1"; } 2>/dev/null
+	enough=$?
+	rm -f "$1"
+	return $enough
+}
+
+# A private directory for texts on their way to the kernel; removed at exit. A full disk
+# shall not keep anybody from a stop: /run is memory, mostly.
 make_work() {
-	work=$(mktemp -d "${TMPDIR:-/tmp}/nfq-balancer-rules.XXXXXX") || die "cannot make a temporary directory"
+	for directory in "${TMPDIR:-/tmp}" /run; do
+		work=$(mktemp -d "$directory/nfq-balancer-rules.XXXXXX" 2>/dev/null) || continue
+		! has_room "$work/room" 1048576 || return 0
+		rm -rf "$work"
+	done
+	work=
+	die "neither ${TMPDIR:-/tmp} nor /run has room for 1 MiB of temporary files; nothing was changed"
 }
 
 # The state is in the configuration's run directory; a stop without a usable
@@ -53,7 +69,9 @@ use_run_directory() {
 # every child that may outlive us closes it.
 take_lock() {
 	mkdir -p "$run_directory" || die "cannot make the run directory $run_directory"
-	exec 9>"$run_directory/rules.lock" || die "cannot write $run_directory/rules.lock"
+	# tried first: a shell may end at once, without a word of ours, when exec cannot open its file
+	{ true >>"$run_directory/rules.lock"; } 2>/dev/null || die "cannot write $run_directory/rules.lock; nothing was changed"
+	exec 9>"$run_directory/rules.lock"
 	flock -w "${NFQB_LOCK_WAIT:-30}" 9 || die "another nfq-balancer-rules is at work in $run_directory"
 }
 
@@ -66,6 +84,20 @@ state_add() { printf '%s\n' "$*" >>"$state"; }
 # Add a line unless it is there
 state_note() { grep -qxF -- "$*" "$state" 2>/dev/null || state_add "$@"; }
 
+# The state is to be what comes in; what it was stays when that cannot be written whole
+state_replace() {
+	if ! { cat >"$state.new" && mv -f "$state.new" "$state"; } 2>/dev/null; then
+		rm -f "$state.new"
+		warn "cannot write $state"
+		return 1
+	fi
+}
+
+# For start and restart: every change is written down before it is made
+need_state_room() {
+	has_room "$state.new" 262144 || die "$run_directory has no room for 256 KiB of state; nothing was changed"
+}
+
 # Set the one line of a key, or take it away (no value)
 state_set() {
 	key=$1
@@ -76,6 +108,5 @@ state_set() {
 			{ print }
 			END { if (!done) print key, value }' "$state"
 		[ $# -gt 0 ] || grep -v "^$key " "$state"
-	} >"$state.new"
-	mv -f "$state.new" "$state"
+	} | state_replace
 }

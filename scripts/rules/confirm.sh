@@ -49,6 +49,6 @@ command_confirm() {
 		say "nothing to confirm"
 		return
 	}
-	confirm_disarm
+	confirm_disarm || die "confirm: it could not be noted: the start will be undone"
 	say "confirmed"
 }

@@ -45,8 +45,7 @@ nft_apply() {
 	{
 		grep -v '^fallback ' "$state"
 		sed 's/^/fallback /' "$work/fallbacks"
-	} >"$state.new"
-	mv -f "$state.new" "$state"
+	} | state_replace
 }
 
 nft_remove() {

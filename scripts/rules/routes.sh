@@ -287,8 +287,7 @@ state_without_stale() {
 			sed "s/^/route$family /" "$work/routes$family"
 			sed "s/^/rule$family /" "$work/rules$family"
 		done
-	} >"$state.new"
-	mv -f "$state.new" "$state"
+	} | state_replace
 }
 
 plan_tables() { sed -n 's/.* table \([0-9]*\).*/\1/p' "$work/routes$1" | sort -u; }

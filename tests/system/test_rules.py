@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 from lab import CommandError, differences, snapshot, wait_until
+from lab.paths import DAEMON, RULES
 from ruleset import BACKENDS, Shims, settle_down, traces, unordered, works
 
 # Each backend's commands that change something: (tool, words of the call)
@@ -373,6 +374,89 @@ def test_table_names(site, tmp_path):
     assert "101\tfirst\n" in names.read_text()
     w.balancer.rules("stop", env={"NFQB_RT_TABLES": str(names)})
     assert not names.parent.exists()
+
+
+# ---- no room ----
+
+# Everything in a directory's place, which is full while the command runs
+FULL = """
+full=$1
+shift
+mkdir "$full.disk" && mount -t tmpfs -o size=64k none "$full.disk" && cp -a "$full/." "$full.disk" || exit 99
+mount --move "$full.disk" "$full" || exit 99
+dd if=/dev/zero of="$full/filler" bs=1k 2>/dev/null
+[ -z "$NO_RUN" ] || mount -t tmpfs -o ro none /run
+"$@"
+status=$?
+rm "$full/filler"
+cp -a "$full/." "$full.disk"
+umount "$full"
+find "$full" -mindepth 1 -delete
+cp -a "$full.disk/." "$full"
+rm -r "$full.disk"
+exit $status
+"""
+
+
+def with_full(w, directory, action, **env):
+    os.makedirs(directory, exist_ok=True)
+    return w.router.run("unshare", "--mount", "sh", "-c", FULL, "sh", directory, RULES, "-c", w.balancer.config_path, action,
+                        check=False, env={"NFQB_BINARY": DAEMON, "NFQB_POINTERS": w.balancer.directory + "/pointers",
+                                          "NO_RUN": "", **env})
+
+
+def without_room(w, where, action):
+    """Run the script while there is no room for its state, or for its temporary files"""
+    if where == "state":
+        return with_full(w, w.balancer.run_directory, action)
+    temporary = os.path.join(w.balancer.directory, "tmp")
+    return with_full(w, temporary, action, TMPDIR=temporary, NO_RUN="1")
+
+
+@pytest.mark.parametrize("where", ["state", "temporary"])
+def test_start_without_room_changes_nothing(site, where):
+    w = site
+    before = snapshot(w.router)
+    result = without_room(w, where, "start")
+    assert result.returncode == 1 and "nothing was changed" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert differences(before, snapshot(w.router)) == ""
+    assert not os.path.exists(state_path(w))
+
+
+@pytest.mark.parametrize("where", ["state", "temporary"])
+def test_restart_without_room_changes_nothing(site, where):
+    """Half a plan must not pass for a whole one, and the list of what stop has to undo must not be lost"""
+    w = site
+    before = snapshot(w.router)
+    w.balancer.rules("start")
+    once = snapshot(w.router)
+    w.balancer.configure(w.links[:1], local=True)
+    result = without_room(w, where, "restart")
+    assert result.returncode == 1 and "nothing was changed" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert differences(once, snapshot(w.router)) == ""
+    w.balancer.rules("stop")
+    assert differences(before, snapshot(w.router)) == ""
+
+
+def test_stop_needs_no_room(site):
+    w = site
+    before = snapshot(w.router)
+    temporary = os.path.join(w.balancer.directory, "tmp")
+    for directory, env in ((w.balancer.run_directory, {}), (temporary, {"TMPDIR": temporary})):
+        w.balancer.rules("start")
+        assert with_full(w, directory, "stop", **env).returncode == 0
+        assert differences(before, snapshot(w.router)) == ""
+
+
+def test_lock_that_cannot_be_opened(site):
+    w = site
+    lock = os.path.join(w.balancer.run_directory, "rules.lock")
+    os.makedirs(lock)
+    result = w.balancer.rules("start", check=False)
+    assert result.returncode == 1
+    assert result.stderr == f"nfq-balancer-rules: cannot write {lock}; nothing was changed\n"
 
 
 # ---- confirm, lock, backends ----
