@@ -378,7 +378,16 @@ void queue_flush(struct queue *queue)
 		queue->errors++;
 }
 
-/* ---- leaving ---- */
+/* ---- while it runs: the worker reads the answers ---- */
+
+bool queue_set_fail_open(const struct queue *queue, bool fail_open)
+{
+	_Alignas(struct nlmsghdr) char buffer[MESSAGE_ROOM] = { 0 };
+	struct nlmsghdr *message = put_config(buffer, queue->number, 1);
+
+	put_flags(message, fail_open ? NFQA_CFG_F_FAIL_OPEN : 0u, NFQA_CFG_F_FAIL_OPEN);
+	return mnl_socket_sendto(queue->socket, message, message->nlmsg_len) >= 0;
+}
 
 bool queue_run_dry(struct queue *queue)
 {

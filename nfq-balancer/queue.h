@@ -3,8 +3,8 @@
  * nfq-balancer/queue.h - one NFQUEUE: the wall to nfnetlink_queue
  *
  * Receives batches of packets and sends batches of verdicts. A queue is opened by
- * the control thread and then belongs to one worker; only queue_run_dry() may be
- * called from another thread meanwhile. Source: net/netfilter/nfnetlink_queue.c.
+ * the control thread and then belongs to one worker; only queue_set_fail_open() and
+ * queue_run_dry() may be called from another thread meanwhile. Source: net/netfilter/nfnetlink_queue.c.
  */
 #ifndef NFQB_QUEUE_H
 #define NFQB_QUEUE_H
@@ -57,6 +57,9 @@ void queue_flush(struct queue *queue);
 
 /* Refused messages and verdicts so far */
 uint64_t queue_errors(const struct queue *queue);
+
+/* Does a packet that finds the queue full go on to the fallback? False: errno */
+bool queue_set_fail_open(const struct queue *queue, bool fail_open);
 
 /* Let no further packet in (they fail open to the fallback) and have the kernel acknowledge
  * it: queue_dry() is true once the acknowledgement was received, after every queued packet. */

@@ -29,6 +29,17 @@ static void publish(struct daemon *daemon, struct snapshot *next)
 	snapshot_free(before);
 }
 
+/* The rules' part of it follows with their restart */
+static void follow_fallback(const struct daemon *daemon)
+{
+	for (unsigned i = 0; i < daemon->n_workers; i++) {
+		const int failed = worker_set_fail_open(daemon->workers[i], policy_config(daemon->policy)->fallback);
+
+		if (failed)
+			log_warning("fallback: queue %u: %s", worker_queue(daemon->workers[i]), strerror(failed));
+	}
+}
+
 static void remember_error(struct daemon *daemon, const struct config_messages *errors)
 {
 	free(daemon->last_error);
@@ -68,6 +79,7 @@ static bool reload(struct daemon *daemon, struct config_messages *errors)
 	log_set_level(config->log_level);
 	publish(daemon, next);
 	daemon_pin(daemon);
+	follow_fallback(daemon);
 	return true;
 }
 

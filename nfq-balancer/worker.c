@@ -388,6 +388,11 @@ int worker_pin(struct worker *worker, const cpu_set_t *cpus)
 	return pthread_setaffinity_np(worker->thread, sizeof(*cpus), cpus);
 }
 
+int worker_set_fail_open(struct worker *worker, bool fail_open)
+{
+	return queue_set_fail_open(worker->queue, fail_open) ? 0 : errno;
+}
+
 /* ---- for others to read ---- */
 
 bool worker_failed(const struct worker *worker)

@@ -30,7 +30,7 @@ struct worker_counters {
 	_Atomic uint64_t undecoded[DECODE_RESULTS]; /* packets left to the fallback, by why */
 	_Atomic uint64_t links[CONFIG_MAX_LINKS]; /* new flows (repeats not counted) by link index */
 	_Atomic uint64_t rest[CONFIG_MAX_LINKS]; /* of these, those of the final rule */
-	_Atomic uint64_t snapshot; /* number of the one whose rules are counted: a worker that sleeps has an older one */
+	_Atomic uint64_t snapshot; /* number of the one whose rules are counted: who sleeps has an older one */
 	_Atomic uint64_t rules[WORKER_MAX_RULES]; /* new flows by rule index of that policy */
 };
 
@@ -83,6 +83,9 @@ void worker_stop(struct worker *worker);
 void worker_free(struct worker *worker);
 /* Let the running thread use these processors: 0, or an errno value. Control thread. */
 int worker_pin(struct worker *worker, const cpu_set_t *cpus);
+
+/* queue_set_fail_open() of its queue: 0, or an errno value. Control thread. */
+int worker_set_fail_open(struct worker *worker, bool fail_open);
 
 /* Did the thread end by itself because its socket broke? Any thread. */
 bool worker_failed(const struct worker *worker);

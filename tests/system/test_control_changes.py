@@ -165,6 +165,23 @@ def test_what_was_decided_before_a_reload(world):
     assert [(decision["rule"], decision["group"]) for decision in decisions] == [("rest", "balanced")] * 4
 
 
+def test_fallback_turned_on_by_reload(make_world):
+    """What a queue that began without a fallback has no room for is the fallback's from the reload on."""
+    world = make_world(links=2, clients=1)
+    balancer = world.balancer
+    balancer.configure(world.links, GROUPS, fallback=False, queue_length=4, source_limit=0)
+    balancer.start()
+    balancer.configure(world.links, GROUPS, queue_length=4, source_limit=0)
+    balancer.command("reload")
+    balancer.rules("restart")
+    balancer.process.send_signal(signal.SIGSTOP)
+    run = world.traffic(flows=20, rate=500, udp=True)
+    wait_until(lambda: balancer.queues()["waiting"] == 4 and balancer.fallback() == 16, what="the rest to pass")
+    balancer.process.send_signal(signal.SIGCONT)
+    assert run.result()["completed"] == 20
+    assert balancer.queues()["dropped"] == 0
+
+
 def test_broken_reload_keeps_the_policy(world):
     balancer = world.balancer
     good = open(balancer.config_path, encoding="utf-8").read()
