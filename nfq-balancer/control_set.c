@@ -92,7 +92,7 @@ void control_set_scheduler(struct client *client, int argc, char **argv)
 	}
 	config = &client_config(client)->groups[group];
 	before = link_runtime_scheduler(&daemon->runtime, config->slot);
-	atomic_store_explicit(&daemon->runtime.scheduler[config->slot], (uint8_t)scheduler, memory_order_relaxed);
+	link_runtime_set_scheduler(&daemon->runtime, config->slot, (enum scheduler)scheduler);
 	changed(client, "group", config->name, "scheduler", json_string(scheduler_name(before)),
 		json_string(scheduler_name((enum scheduler)scheduler)));
 }

@@ -86,7 +86,7 @@ struct kernel_rules daemon_kernel_rules(const struct daemon *daemon);
  * that differ from the file. save() writes STATE_DIRECTORY/runtime.conf, load() reads it at start. */
 bool overrides_save(const struct daemon *daemon, char *error, size_t size);
 bool overrides_load(struct daemon *daemon, char *error, size_t size);
-/* After a reload: keep each runtime value unless the file's value changed between `before` and `after` */
+/* Before `after` is published: keep each runtime value unless the file's value changed between `before` and it */
 void overrides_inherit(struct daemon *daemon, const struct config *before, const struct config *after);
 /* Does any runtime value differ from the file? */
 bool overrides_differ(const struct daemon *daemon);

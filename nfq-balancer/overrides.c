@@ -23,11 +23,6 @@
 #include "nfq-balancer/daemon.h"
 #include "nfq-balancer/log.h"
 
-static void set_scheduler(struct daemon *daemon, unsigned slot, enum scheduler scheduler)
-{
-	atomic_store_explicit(&daemon->runtime.scheduler[slot], (uint8_t)scheduler, memory_order_relaxed);
-}
-
 static bool weight_differs(const struct daemon *daemon, const struct config *config, size_t link)
 {
 	return link_runtime_weight(&daemon->runtime, (unsigned)link) != config->links[link].weight;
@@ -69,7 +64,7 @@ void overrides_inherit(struct daemon *daemon, const struct config *before, const
 		int old = config_group_by_name(before, group->name);
 
 		if (old < 0 || before->groups[old].scheduler != group->scheduler)
-			set_scheduler(daemon, group->slot, group->scheduler);
+			link_runtime_set_scheduler(&daemon->runtime, group->slot, group->scheduler);
 	}
 }
 
@@ -180,7 +175,7 @@ static void apply_group(struct daemon *daemon, cfg_t *section)
 	if (scheduler < 0 || !then)
 		return;
 	if (scheduler_parse(then) == (int)config->groups[group].scheduler)
-		set_scheduler(daemon, config->groups[group].slot, (enum scheduler)scheduler);
+		link_runtime_set_scheduler(&daemon->runtime, config->groups[group].slot, (enum scheduler)scheduler);
 	else
 		log_info("runtime.conf: scheduler of group %s: the configuration changed since, it wins", name);
 }

@@ -21,10 +21,11 @@ static void publish(struct daemon *daemon, struct snapshot *next)
 {
 	struct snapshot *before = atomic_load(&daemon->shared.snapshot);
 
+	/* first: the slot of a new group has no scheduler yet, or that of a group which had it long ago */
+	overrides_inherit(daemon, policy_config(before->policy), policy_config(next->policy));
 	atomic_store_explicit(&daemon->shared.snapshot, next, memory_order_release);
 	daemon->policy = next->policy;
 	daemon->links.config = policy_config(next->policy);
-	overrides_inherit(daemon, policy_config(before->policy), policy_config(next->policy));
 	urcu_qsbr_synchronize_rcu();
 	snapshot_free(before);
 }
@@ -74,8 +75,10 @@ static bool reload(struct daemon *daemon, struct config_messages *errors)
 	struct policy *policy = policy_compile(config);
 	struct snapshot *next = policy ? snapshot_new(policy) : NULL;
 
-	if (!next)
+	if (!next) {
+		messages_add(errors, "out of memory");
 		return false;
+	}
 	log_set_level(config->log_level);
 	publish(daemon, next);
 	daemon_pin(daemon);

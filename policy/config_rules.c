@@ -66,7 +66,8 @@ static unsigned iface_slot(struct parse *parse, const char *name)
 		if (strcmp(config->ifaces[i], name) == 0)
 			return (unsigned)i + 1;
 	if (config->n_ifaces == CONFIG_MAX_IFACES) {
-		parse_error(parse, config->file, 0, "rules name more than %d interfaces, expected fewer", CONFIG_MAX_IFACES);
+		parse_error(parse, config->file, 0, "rules name more than %d interfaces, expected fewer",
+			    CONFIG_MAX_IFACES);
 		return 0;
 	}
 	copy = parse_strdup(parse, name);

@@ -28,8 +28,7 @@ void link_runtime_init(struct link_runtime *runtime, const struct config *config
 	for (size_t i = 0; i < config->n_groups; i++) {
 		const struct group_config *group = &config->groups[i];
 
-		atomic_store_explicit(&runtime->scheduler[group->slot], (uint8_t)group->scheduler,
-				      memory_order_relaxed);
+		link_runtime_set_scheduler(runtime, group->slot, group->scheduler);
 	}
 	link_runtime_set_capacities(runtime, config);
 	link_runtime_set_usable(runtime, 4, usable);

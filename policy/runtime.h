@@ -116,6 +116,11 @@ static inline uint32_t link_runtime_capacity(const struct link_runtime *runtime,
 	return atomic_load_explicit(&runtime->capacity[link], memory_order_relaxed);
 }
 
+static inline void link_runtime_set_scheduler(struct link_runtime *runtime, unsigned slot, enum scheduler scheduler)
+{
+	atomic_store_explicit(&runtime->scheduler[slot], (uint8_t)scheduler, memory_order_relaxed);
+}
+
 static inline enum scheduler link_runtime_scheduler(const struct link_runtime *runtime, unsigned slot)
 {
 	return (enum scheduler)atomic_load_explicit(&runtime->scheduler[slot], memory_order_relaxed);

@@ -110,7 +110,7 @@ static void test_reload_new_group(void **state)
 
 	(void)state;
 	start(&daemon, 2, SCHED_WRR);
-	set_scheduler(&daemon, 0, SCHED_HASH);
+	link_runtime_set_scheduler(&daemon.runtime, 0, SCHED_HASH);
 	snprintf(after->groups[0].name, sizeof(after->groups[0].name), "other");
 	overrides_inherit(&daemon, policy_config(daemon.policy), after);
 	assert_int_equal(link_runtime_scheduler(&daemon.runtime, 0), SCHED_WRR);
@@ -128,7 +128,7 @@ static void test_restart(void **state)
 	start(&daemon, 2, SCHED_WRR);
 	links_set_weight(&daemon.links, 0, 7);
 	links_set_admin(&daemon.links, 1, LINK_ADMIN_DRAIN);
-	set_scheduler(&daemon, 0, SCHED_HASH);
+	link_runtime_set_scheduler(&daemon.runtime, 0, SCHED_HASH);
 	assert_true(overrides_save(&daemon, error, sizeof(error)));
 	stop(&daemon);
 	file_path(path, sizeof(path));
