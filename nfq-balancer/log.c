@@ -15,6 +15,7 @@
 
 static struct {
 	bool to_syslog;
+	bool debug;
 	bool journal; /* prefix lines with their priority, sd-daemon(3) */
 	enum log_level level;
 } out = { .level = LOG_LEVEL_INFO };
@@ -31,9 +32,10 @@ static bool journal_reads_stderr(void)
 	       stderr_stat.st_dev == device && stderr_stat.st_ino == inode;
 }
 
-void log_open(bool to_syslog, enum log_level level)
+void log_open(bool to_syslog, bool debug, enum log_level level)
 {
 	out.to_syslog = to_syslog;
+	out.debug = debug;
 	out.journal = journal_reads_stderr();
 	out.level = level;
 	if (to_syslog)
@@ -61,7 +63,7 @@ static __attribute__((format(printf, 2, 0))) void emit(enum log_level level, con
 {
 	char line[LINE_MAX_BYTES];
 
-	if (level > out.level)
+	if (level > out.level && !out.debug)
 		return;
 	if (out.to_syslog) {
 		vsyslog(priority(level), format, arguments);

@@ -2,7 +2,7 @@
 /*
  * nfq-balancer/log.h - messages to stderr or syslog
  *
- * One line per event, never per packet. Any thread may log. Under systemd
+ * One line per event, never per packet. Control thread only. Under systemd
  * (JOURNAL_STREAM set) lines carry the <N> priority prefix of sd-daemon(3).
  */
 #ifndef NFQB_LOG_H
@@ -12,7 +12,8 @@
 
 #include "policy/config.h"
 
-void log_open(bool to_syslog, enum log_level level);
+/* `debug`: everything, whatever the level is */
+void log_open(bool to_syslog, bool debug, enum log_level level);
 void log_set_level(enum log_level level);
 
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -185,7 +185,7 @@ static int serve(const struct options *options, struct config *config)
 	/* tables are large and mostly untouched: with pages of 2 MiB they would be resident (where the system gives
 	 * these to everybody). A kernel without them says no, and nothing is lost. */
 	prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
-	log_open(options->to_syslog, options->debug ? LOG_LEVEL_DEBUG : config->log_level);
+	log_open(options->to_syslog, options->debug, config->log_level);
 	bool started = start(&daemon, options, config, error, sizeof(error));
 
 	if (started)

@@ -182,6 +182,16 @@ def test_fallback_turned_on_by_reload(make_world):
     assert balancer.queues()["dropped"] == 0
 
 
+def test_debug_outlasts_a_reload(make_world):
+    """The command line says to log more; the file's level is for those who do not say so."""
+    world = make_world(links=1, clients=1)
+    world.balancer.configure(world.links, log_level="error")
+    world.balancer.rules("start")
+    daemon = world.balancer.start_daemon("-d")
+    world.balancer.command("reload")
+    assert "configuration read again" in daemon.log()
+
+
 def test_broken_reload_keeps_the_policy(world):
     balancer = world.balancer
     good = open(balancer.config_path, encoding="utf-8").read()
