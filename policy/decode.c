@@ -151,27 +151,24 @@ static enum decode_result skip_ah(struct packet *packet, struct flow *out)
 	return DECODE_OK;
 }
 
-/* Skips one header that stands before the transport's; *more says whether there was one.
+/* Skips one header of IPv6 that stands before the transport's; *more says whether there was one.
  * ESP hides what follows it, so it counts as the transport. */
 static enum decode_result skip_header(struct packet *packet, struct flow *out, bool *more)
 {
 	*more = true;
-	if (out->protocol == IPPROTO_AH)
+	switch (out->protocol) {
+	case IPPROTO_HOPOPTS:
+	case IPPROTO_ROUTING:
+	case IPPROTO_DSTOPTS:
+		return skip_options(packet, out);
+	case IPPROTO_FRAGMENT:
+		return skip_fragment(packet, out);
+	case IPPROTO_AH:
 		return skip_ah(packet, out);
-	if (out->family == 6) {
-		switch (out->protocol) {
-		case IPPROTO_HOPOPTS:
-		case IPPROTO_ROUTING:
-		case IPPROTO_DSTOPTS:
-			return skip_options(packet, out);
-		case IPPROTO_FRAGMENT:
-			return skip_fragment(packet, out);
-		default:
-			break;
-		}
+	default:
+		*more = false;
+		return DECODE_OK;
 	}
-	*more = false;
-	return DECODE_OK;
 }
 
 static enum decode_result skip_headers(struct packet *packet, struct flow *out)
@@ -250,7 +247,8 @@ enum decode_result decode_packet_transport(const uint8_t *bytes, size_t len, str
 		result = read_ipv4(&packet, out);
 	else if (bytes[0] >> 4 == 6)
 		result = read_ipv6(&packet, out);
-	if (result == DECODE_OK)
+	/* in IPv4 AH is a protocol as any other, to the kernel's conntrack and to rules */
+	if (result == DECODE_OK && out->family == 6)
 		result = skip_headers(&packet, out);
 	if (result == DECODE_OK)
 		result = read_transport(&packet, out);
