@@ -195,7 +195,7 @@ put_back() {
 	state_replace <"$work/state.old"
 	whole=$state
 	state=$work/state.new
-	rm -f "$work/links"
+	interfaces_forget
 	groups_reset
 	names_reset
 	sysctls_reset
@@ -240,7 +240,7 @@ command_print() {
 		[ ! -s "$work/rules$family" ] || {
 			emit "# ip -$family -batch"
 			routes_batch <"$work/routes$family"
-			while read -r line; do emit "rule add $(rule_words "$line")"; done <"$work/rules$family"
+			rules_batch add <"$work/rules$family"
 		}
 	done
 	case $backend in

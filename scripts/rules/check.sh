@@ -156,9 +156,9 @@ check_links() {
 			finding warn "link $l_name: interface $l_if is down" "ip link set $l_if up, or see to its cable"
 			continue
 		fi
-		case $(interface_group "$l_if") in
+		case $interface_group in
 		0 | "$LINK_GROUP") ;;
-		*) finding warn "link $l_name: interface $l_if is in interface group $(interface_group "$l_if")" "ip link set $l_if group 0, or main's more specific routes through it win over settled flows" ;;
+		*) finding warn "link $l_name: interface $l_if is in interface group $interface_group" "ip link set $l_if group 0, or main's more specific routes through it win over settled flows" ;;
 		esac
 		for family in 4 6; do
 			carries "$id" $family && check_gateway $family

@@ -23,6 +23,8 @@ die() {
 # nothing when the file is empty.
 without() { awk -v file="$1" 'BEGIN { while ((getline line <file) > 0) known[line] = 1 } !($0 in known)'; }
 emit() { printf '%s\n' "$*"; }
+NEWLINE='
+'
 
 # Is this a kernel before MAJOR MINOR?
 kernel_before() {
@@ -78,7 +80,7 @@ take_lock() {
 # ---- state file ----
 
 state_active() { [ -s "$state" ]; }
-state_value() { sed -n "s/^$1 //p" "$state" 2>/dev/null | head -n 1; }
+state_value() { sed -n "/^$1 /{ s///p; q; }" "$state" 2>/dev/null; }
 state_lines() { sed -n "s/^$1 //p" "$state" 2>/dev/null; }
 state_add() { printf '%s\n' "$*" >>"$state"; }
 # Add a line unless it is there

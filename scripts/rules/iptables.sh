@@ -57,18 +57,12 @@ iptables_missing_jumps() {
 	done <"$work/jumps"
 }
 
-# What stands in our name now, as iptables-save prints it. Legacy tables that do not
-# exist are not looked at: looking makes them.
+# What stands in our name now, as iptables-save prints it. No table is named: looking at a
+# legacy one would make it.
 iptables_present() {
-	known=/proc/net/ip_tables_names
-	case $1 in ip6*) known=/proc/net/ip6_tables_names ;; esac
-	for table in $TABLES; do
-		: >"$work/present.$table"
-		case $1 in
-		*legacy) grep -qx "$table" "$known" 2>/dev/null || continue ;;
-		esac
-		"$(iptables_tool "$1" save)" -t "$table" 2>/dev/null | grep nfqb_ >"$work/present.$table"
-	done
+	for table in $TABLES; do : >"$work/present.$table"; done
+	"$(iptables_tool "$1" save)" 2>/dev/null |
+		awk -v start="$work/present." '/^\*/ { file = start substr($0, 2) } /nfqb_/ && file != "" { print >file }'
 }
 
 iptables_restore() {
@@ -96,9 +90,9 @@ iptables_keep() {
 	: >"$work/old.jumps$2"
 	for table in $TABLES; do
 		emit "*$table"
-		sed -n 's/^\(:nfqb_[^ ]*\) .*/\1 - [0:0]/p; /^-A nfqb_/p' "$work/present.$table"
+		[ ! -s "$work/present.$table" ] || sed -n 's/^\(:nfqb_[^ ]*\) .*/\1 - [0:0]/p; /^-A nfqb_/p' "$work/present.$table"
 		emit COMMIT
-		sed -n "s/^-A \([A-Z]*\) \(.*\)-j \(nfqb_[^ ]*\)\$/$table \1 \3 last \2/p" "$work/present.$table" >>"$work/old.jumps$2"
+		[ ! -s "$work/present.$table" ] || sed -n "s/^-A \([A-Z]*\) \(.*\)-j \(nfqb_[^ ]*\)\$/$table \1 \3 last \2/p" "$work/present.$table" >>"$work/old.jumps$2"
 	done >"$work/old.text$2"
 }
 
@@ -122,6 +116,7 @@ iptables_put_back() {
 iptables_prune() {
 	iptables_present "$1"
 	for table in $TABLES; do
+		[ -s "$work/present.$table" ] || continue
 		while read -r where chain ours _ match; do
 			[ "$where" != "$table" ] || emit "-A $chain ${match:+$match }-j $ours"
 		done <"$work/jumps" >"$work/wanted"
@@ -156,6 +151,6 @@ iptables_fingerprint() {
 		tool=$(state_value "iptables$family")
 		[ -n "$tool" ] || continue
 		iptables_present "$tool"
-		for table in $TABLES; do sed 's/^\(:.*\) \[.*/\1/' "$work/present.$table"; done
+		for table in $TABLES; do cat "$work/present.$table"; done | sed 's/^\(:.*\) \[.*/\1/'
 	done | cksum
 }

@@ -565,10 +565,10 @@ emit_shared_nat() {
 }
 
 # The whole table; the backend says whether the queue stands here
+AFTER_FLUSH=2 # the line after which all is gone but what a restart has to delete by name (nft_apply.sh)
 nft_text() {
 	emit "table $TABLE"
 	emit "flush table $TABLE"
-	[ $# -eq 0 ] || emit "$1"
 	emit "table $TABLE {"
 	for id in $links; do
 		emit "	counter decided_$id { }"

@@ -28,15 +28,15 @@ nft_stale() {
 		while read -r name kind; do echo "delete chain $TABLE $name"; done
 	# given anew: its devices may be others
 	sed -n "s/^	flowtable \([^ ]*\) {.*/delete flowtable $TABLE \1/p" "$work/nft.old"
-	sed -n 's/^	\(counter\|ct helper\) \([^ ]*\) {.*/\1 \2/p' "$work/nft.old" |
-		while read -r object; do
-			grep -q "^	$object {" "$work/nft.new" || echo "delete ${object% *} $TABLE ${object##* }"
-		done
+	nft_objects <"$work/nft.new" >"$work/objects.new"
+	nft_objects <"$work/nft.old" | without "$work/objects.new" | sed "s/^\(.*\) \([^ ]*\)/delete \1 $TABLE \2/"
 }
+nft_objects() { sed -n 's/^	\(counter\|ct helper\) \([^ ]*\) {.*/\1 \2/p'; }
 
 nft_apply() {
 	nft_text >"$work/nft.new"
-	nft_text "$(nft_stale)" >"$work/nft.text"
+	nft_stale >"$work/nft.stale"
+	sed "$AFTER_FLUSH r $work/nft.stale" "$work/nft.new" >"$work/nft.text"
 	nft -f "$work/nft.text" 2>"$work/nft.error" || {
 		sed 's/^/nft: /' "$work/nft.error" >&2
 		return 1

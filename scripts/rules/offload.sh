@@ -37,7 +37,7 @@ offload_devices() {
 	interfaces_read
 	for interface in $interfaces $lan; do
 		case $interface in
-		*+) awk -v start="${interface%+}" 'index($1, start) == 1 { print $1 }' "$work/links" ;;
+		*+) emit "$interface_lines" | awk -v start="${interface%+}" 'index($1, start) == 1 { print $1 }' ;;
 		*) ! interface_exists "$interface" || echo "$interface" ;;
 		esac
 	done | sort -u

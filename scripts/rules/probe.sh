@@ -8,17 +8,16 @@
 # would flush everybody's NFQUEUEs. Where no namespace can be made, `nft -c` (the
 # kernel checks, and keeps nothing) and the front ends' --test have to do.
 
-elsewhere() {
-	if [ -z "${can_unshare:-}" ]; then
-		unshare -n true 2>/dev/null && can_unshare=yes || can_unshare=no
-	fi
-	if [ "$can_unshare" = yes ]; then unshare -n "$@"; else "$@"; fi
+has_elsewhere() {
+	[ -n "${can_unshare:-}" ] || { unshare -n true 2>/dev/null && can_unshare=yes || can_unshare=no; }
+	[ "$can_unshare" = yes ]
 }
+elsewhere() { if has_elsewhere; then unshare -n "$@"; else "$@"; fi; }
 
 # Does this kernel take the ruleset on standard input?
 nft_takes() {
 	check='-c'
-	! elsewhere true || [ "$can_unshare" = no ] || check=
+	! has_elsewhere || check=
 	# shellcheck disable=SC2086
 	elsewhere nft $check -f - 2>/dev/null
 }
@@ -71,7 +70,7 @@ probe_iptables() {
 		tool=$(iptables_command "$1" $family) || return 1
 		restore=$(iptables_tool "$tool" restore)
 		test=--test
-		! elsewhere true || [ "$can_unshare" = no ] || test=
+		! has_elsewhere || test=
 		# shellcheck disable=SC2086
 		elsewhere "$restore" --noflush -w $test 2>/dev/null <<-END || return 1
 			*mangle

@@ -15,35 +15,47 @@ short_hex() { printf '0x%x' "$1"; }
 
 # ---- what is there ----
 
+# "NAME FLAGS GROUP" of each interface, a line before and after each. In a variable: there may
+# be sixty links, each is asked for many times, and a process costs a small router 10 ms.
 interfaces_read() {
-	[ -e "$work/links" ] || {
-		ip -N -o link show 2>/dev/null | awk '{
-			name = $2; sub(/:$/, "", name); sub(/@.*/, "", name)
+	[ -n "${interface_lines:-}" ] || {
+		interface_lines=$NEWLINE$(ip -N -o link show 2>/dev/null | awk '{
+			name = $2; sub(/:$/, "", name); sub(/@.*/, "", name); group = ""
 			for (i = 3; i <= NF; i++) if ($i == "group") group = $(i + 1)
-			print name, $3, group }' >"$work/links"
-		ip -o link show type bridge 2>/dev/null | awk '{ sub(/[:@].*/, "", $2); print $2 }' >"$work/bridges"
+			print name, $3, group }')$NEWLINE
+		bridge_lines=$NEWLINE$(ip -o link show type bridge 2>/dev/null | awk '{ sub(/[:@].*/, "", $2); print $2 }')$NEWLINE
 	}
 }
-interface_flags() {
+interfaces_forget() { interface_lines=''; }
+# Sets `interface_flags` and `interface_group`; both are empty where there is no such interface
+interface_find() {
 	interfaces_read
-	awk -v name="$1" '$1 == name { print $2 }' "$work/links"
+	interface_flags='' interface_group=''
+	interface_line=${interface_lines#*"$NEWLINE$1 "}
+	[ "$interface_line" != "$interface_lines" ] || return 1
+	interface_line=${interface_line%%"$NEWLINE"*}
+	interface_flags=${interface_line%% *} interface_group=${interface_line#* }
 }
-interface_group() {
-	interfaces_read
-	awk -v name="$1" '$1 == name { print $3 }' "$work/links"
-}
-interface_exists() { [ -n "$(interface_flags "$1")" ]; }
-interface_up() { case $(interface_flags "$1") in *[\<,]UP[,\>]*) ;; *) return 1 ;; esac }
-interface_ready() { case $(interface_flags "$1") in *[\<,]UP,LOWER_UP*) ;; *) return 1 ;; esac }
+interface_exists() { interface_find "$1"; }
+interface_up() { interface_find "$1" && case $interface_flags in *[\<,]UP[,\>]*) ;; *) return 1 ;; esac }
+interface_ready() { interface_find "$1" && case $interface_flags in *[\<,]UP,LOWER_UP*) ;; *) return 1 ;; esac }
 is_bridge() {
 	interfaces_read
-	grep -qxF "$1" "$work/bridges"
+	case $bridge_lines in *"$NEWLINE$1$NEWLINE"*) ;; *) return 1 ;; esac
 }
 
-# The global addresses of an interface
+# "NAME/ADDRESS" of all global addresses of a family, and main's routes that the kernel made for them
+addresses_read() {
+	addresses=$(ip -o "-$1" addr show scope global 2>/dev/null |
+		awk '/ tentative| dadfailed/ { next } { sub(/\/.*/, "", $4); print $2 "/" $4 }')
+	ip "-$1" route show table main proto kernel 2>/dev/null >"$work/connected"
+}
+
+# The global addresses of an interface, of the family that was read
 addresses_of() {
-	ip -o "-$2" addr show dev "$1" scope global 2>/dev/null |
-		awk '/ tentative| dadfailed/ { next } { sub(/\/.*/, "", $4); print $4 }'
+	for one_address in $addresses; do
+		[ "${one_address%%/*}" != "$1" ] || echo "${one_address#*/}"
+	done
 }
 
 # main's default routes of a family, best first, one next hop per line: "via GW dev IF"
@@ -113,7 +125,7 @@ plan_rules() {
 # The addresses by which a socket of the router is bound to the current link (l_*)
 bound_addresses() {
 	if [ "$l_address" = - ]; then
-		addresses_of "$l_if" "$1"
+		addresses_of "$l_if"
 		return
 	fi
 	case $1$l_address in
@@ -161,12 +173,14 @@ plan_routes() {
 		link_use "$id"
 		emit "unreachable default metric $UNREACHABLE_METRIC table $l_table"
 		interface_up "$l_if" || continue
-		ip "-$family" route show table main proto kernel dev "$l_if" 2>/dev/null |
-			awk -v dev="$l_if" -v table="$l_table" -v src="$l_address" -v family="$family" '
-				$1 !~ /\// || $1 == "default" { if ($1 == "default" || $1 ~ /^fe80/) next }
-				{ line = $1 " dev " dev
-				  for (i = 2; i < NF; i++) if ($i == "src" || $i == "scope") line = line " " $i " " $(i + 1)
-				  print line " table " table }'
+		awk -v dev="$l_if" -v table="$l_table" '
+			$1 !~ /\// || $1 == "default" { if ($1 == "default" || $1 ~ /^fe80/) next }
+			{ line = $1 " dev " dev; found = 0
+			  for (i = 2; i < NF; i++) {
+				if ($i == "src" || $i == "scope") line = line " " $i " " $(i + 1)
+				if ($i == "dev" && $(i + 1) == dev) found = 1
+			  }
+			  if (found) print line " table " table }' "$work/connected"
 		gateway=$(gateway_words "$family") || continue
 		source=
 		case $family$l_address in 6*:* | 4*.*) source=" src $l_address" ;; esac
@@ -181,13 +195,14 @@ plan_nothing() {
 		: >"$work/rules$family"
 		: >"$work/routes$family"
 	done
-	rm -f "$work/links"
+	interfaces_forget
 }
 
 plan_network() {
 	plan_nothing
 	for family in 4 6; do
 		eval "[ \"\$have$family\" = 1 ]" || continue
+		addresses_read "$family"
 		plan_rules $family >"$work/rules$family"
 		plan_routes "$family" >"$work/routes$family"
 	done
@@ -218,25 +233,33 @@ rules_present() {
 		sub(/:[ \t]+/, " "); sub(/ proto 157.*/, ""); sub(/ 8$/, " prohibit"); print }'
 }
 
-routes_batch() {
-	while read -r line; do emit "route replace $line proto $PROTOCOL"; done
+# Routes as "TABLE DESTINATION", which tell them apart: a changed gateway is replaced in place.
+# The unreachable one goes by its type.
+route_keys() {
+	awk '{ for (i = 2; i < NF; i++) if ($i == "table") print $(i + 1), ($1 == "7" ? "unreachable" : $1) }'
+}
+routes_present() { ip -N "-$1" route show table all proto "$PROTOCOL" 2>/dev/null | route_keys; }
+
+# Lines of a plan as commands for `ip -batch`
+routes_batch() { sed "s/.*/route replace & proto $PROTOCOL/"; }
+rules_batch() { sed "s/^\([0-9]*\) \(.*\)/rule $1 \2 pref \1 protocol $PROTOCOL/"; }
+
+# What the state says of a family's plan
+plan_lines() {
+	plan_tables "$1" | sed "s/^/table$1 /"
+	sed "s/^/route$1 /" "$work/routes$1"
+	sed "s/^/rule$1 /" "$work/rules$1"
 }
 
-rule_words() { emit "${1#* } pref ${1%% *} protocol $PROTOCOL"; }
-
-# Add what is planned and not there. Each line goes to the state first.
+# Add what is planned and not there. All of it goes to the state first.
 network_add() {
 	for family in 4 6; do
-		for table in $(plan_tables $family); do
-			state_note "table$family" "$table"
-		done
-		while read -r line; do state_note "route$family" "$line"; done <"$work/routes$family"
-		while read -r line; do state_note "rule$family" "$line"; done <"$work/rules$family"
+		plan_lines $family | without "$state" >"$work/noted"
+		cat "$work/noted" >>"$state"
 		routes_batch <"$work/routes$family" >"$work/batch"
 		run_batch $family || return 1
 		rules_present $family >"$work/present"
-		without "$work/present" <"$work/rules$family" >"$work/missing"
-		while read -r line; do emit "rule add $(rule_words "$line")"; done <"$work/missing" >"$work/batch"
+		without "$work/present" <"$work/rules$family" | rules_batch add >"$work/batch"
 		run_batch $family || return 1
 	done
 }
@@ -250,43 +273,32 @@ run_batch() {
 }
 
 # Take away what has our protocol number and is not in the plan: it was made for an
-# older plan, or by the daemon for an interface that came late
+# older plan, or by the daemon for an interface that came late. Goes on after an error.
 network_prune() {
 	for family in 4 6; do
-		rules_present $family | without "$work/rules$family" |
-			while read -r line; do
-				# shellcheck disable=SC2046
-				ip "-$family" rule del $(rule_words "$line")
-			done
-		for table in $(state_lines "table$family"); do
-			prune_table $family "$table"
-		done
+		{
+			rules_present $family | without "$work/rules$family" | rules_batch del
+			stale_routes $family
+		} >"$work/batch"
+		[ ! -s "$work/batch" ] || ip "-$family" -force -batch "$work/batch"
 	done
+	return 0
 }
 
-# Routes are known by destination (and the unreachable one by its type): a changed
-# gateway was replaced in place. The daemon's routes carry the same number.
-prune_table() {
-	if ! grep -q " table $2\( \|\$\)" "$work/routes$1"; then
-		ip "-$1" route flush table "$2" proto "$PROTOCOL" 2>/dev/null
-		return 0
-	fi
-	sed -n "/ table $2\( \|\$\)/p" "$work/routes$1" | awk '{ print $1 }' >"$work/keep"
-	ip -N "-$1" route show table "$2" proto "$PROTOCOL" 2>/dev/null | awk '{ print ($1 == "7" || $1 == "unreachable") ? "unreachable" : $1 }' |
-		without "$work/keep" |
-		while read -r destination; do ip "-$1" route del "$destination" table "$2" proto "$PROTOCOL"; done
-	return 0
+# The daemon's routes carry the same number; tables that are not in the state are not ours.
+stale_routes() {
+	state_lines "table$1" >"$work/tables"
+	route_keys <"$work/routes$1" >"$work/keep"
+	routes_present "$1" | without "$work/keep" | awk -v tables="$work/tables" -v protocol="$PROTOCOL" '
+		BEGIN { while ((getline table <tables) > 0) ours[table] = 1 }
+		$1 in ours { print "route del", $2 (($2 == "unreachable") ? " default" : ""), "table", $1, "proto", protocol }'
 }
 
 # The state after a restart: only what the plan has
 state_without_stale() {
 	{
 		grep -v '^\(rule\|route\|table\)[46] ' "$state"
-		for family in 4 6; do
-			plan_tables $family | sed "s/^/table$family /"
-			sed "s/^/route$family /" "$work/routes$family"
-			sed "s/^/rule$family /" "$work/rules$family"
-		done
+		for family in 4 6; do plan_lines $family; done
 	} | state_replace
 }
 
@@ -298,15 +310,15 @@ plan_tables() { sed -n 's/.* table \([0-9]*\).*/\1/p' "$work/routes$1" | sort -u
 # routes out. A group that somebody else gave is kept: the warning says the price.
 groups_set() {
 	for interface in $interfaces; do
-		group=$(interface_group "$interface")
-		case $group in
+		interface_find "$interface"
+		case $interface_group in
 		'') state_note group "$interface" ;; # the daemon does it when it comes
 		0)
 			state_note group "$interface"
 			ip link set dev "$interface" group "$LINK_GROUP" || return 1
 			;;
 		"$LINK_GROUP") ;;
-		*) warn "$interface is in interface group $group already: flows settled on other links follow main's more specific routes through $interface" ;;
+		*) warn "$interface is in interface group $interface_group already: flows settled on other links follow main's more specific routes through $interface" ;;
 		esac
 	done
 }
@@ -315,7 +327,8 @@ groups_set() {
 groups_reset() {
 	for interface in $(state_lines group); do
 		[ $# -eq 0 ] || ! is_link "$interface" || continue
-		[ "$(interface_group "$interface")" != "$LINK_GROUP" ] || ip link set dev "$interface" group 0
+		interface_find "$interface"
+		[ "$interface_group" != "$LINK_GROUP" ] || ip link set dev "$interface" group 0
 	done
 }
 

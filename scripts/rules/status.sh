@@ -16,9 +16,9 @@ rules_intact() {
 		rules_present $family >"$work/present"
 		state_lines "rule$family" | without "$work/present" >"$work/missing"
 		[ ! -s "$work/missing" ] || broken="$broken IPv$family-rules"
-		for table in $(state_lines "table$family"); do
-			ip -N "-$family" route show table "$table" 2>/dev/null |
-				grep -q "default.* proto $PROTOCOL metric $UNREACHABLE_METRIC" || broken="$broken IPv$family-table-$table"
+		routes_present $family >"$work/present"
+		for table in $(state_lines "table$family" | sed 's/$/ unreachable/' | without "$work/present" | sed 's/ .*//'); do
+			broken="$broken IPv$family-table-$table"
 		done
 	done
 	broken=${broken# }

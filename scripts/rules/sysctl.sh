@@ -8,6 +8,7 @@
 # change further values; those are recorded as `side PATH OLD NEW` and put back
 # after the switch itself.
 
+# Not the shell's `read`: dash's asks for single bytes, and these files have no second one
 sysctl_read() { cat "/proc/sys/$1" 2>/dev/null; }
 sysctl_write() { echo "$2" >"/proc/sys/$1"; } 2>/dev/null
 
@@ -21,14 +22,12 @@ sysctl_set() {
 	}
 }
 
-# What switching the forwarding of a family changes besides
+# What switching the forwarding of a family changes besides: "PATH VALUE" of each
 side_values() {
-	for path in /proc/sys/net/ipv"$1"/conf/*/forwarding /proc/sys/net/ipv4/conf/all/accept_redirects; do
-		case $1$path in
-		6*accept_redirects | 6*/conf/all/forwarding) continue ;;
-		esac
-		[ ! -r "$path" ] || echo "${path#/proc/sys/} $(cat "$path")"
-	done
+	set -- "$1" /proc/sys/net/ipv"$1"/conf/*/forwarding
+	[ "$1" = 6 ] || set -- "$@" /proc/sys/net/ipv4/conf/all/accept_redirects
+	shift
+	grep -H '' "$@" 2>/dev/null | sed -n '/ipv6.conf.all.forwarding/!s|^/proc/sys/\(.*\):|\1 |p'
 }
 
 forwarding_on() {
@@ -37,9 +36,13 @@ forwarding_on() {
 	side_values "$family" >"$work/side"
 	sysctl_set "$switch" 1 || return 1
 	# those that did not change, too: turning it off changes them
-	while read -r path old; do
-		grep -q "^side $path " "$state" || state_add side "$path" "$old" "$(sysctl_read "$path")"
-	done <"$work/side"
+	side_values "$family" | awk -v state="$state" -v before="$work/side" '
+		BEGIN {
+			while ((getline <state) > 0) noted[$1, $2] = 1
+			while ((getline <before) > 0) old[$1] = $2
+		}
+		($1 in old) && !(("side", $1) in noted) { print "side", $1, old[$1], $2 }' >"$work/noted"
+	cat "$work/noted" >>"$state"
 }
 
 # A router ignores router advertisements unless accept_ra is 2, and forgets the
