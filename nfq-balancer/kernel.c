@@ -29,16 +29,27 @@ int kernel_queues_open(void)
 	return open("/proc/net/netfilter/nfnetlink_queue", O_RDONLY | O_CLOEXEC);
 }
 
+/* The kernel hands over a page of lines at a time: about 70 queues, whoever's they are */
+static bool read_queues(int fd, char *text, size_t size)
+{
+	size_t length = 0;
+	ssize_t got;
+
+	do {
+		got = pread(fd, text + length, size - 1 - length, (off_t)length);
+		length += got > 0 ? (size_t)got : 0;
+	} while (got > 0 && length < size - 1);
+	text[length] = '\0';
+	return got >= 0;
+}
+
 struct kernel_queues kernel_queues_read(int fd, unsigned first, unsigned count)
 {
 	struct kernel_queues out = { .known = false };
-	char text[BUFFER];
-	ssize_t got = fd < 0 ? -1 : pread(fd, text, sizeof(text) - 1, 0);
-	char *rest = text, *line;
+	char text[BUFFER], *rest = text, *line;
 
-	if (got < 0)
+	if (fd < 0 || !read_queues(fd, text, sizeof(text)))
 		return out;
-	text[got] = '\0';
 	out.known = true;
 	while ((line = strsep(&rest, "\n"))) {
 		unsigned number, waiting, dropped, user_dropped;
