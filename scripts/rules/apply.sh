@@ -100,7 +100,7 @@ take_down() {
 	names_reset
 	sysctls_reset
 	[ $failed = 0 ] || return 1
-	rm -f "$state"
+	rm -f "$state" "$run_directory/rules.policy"
 	forget_pointer
 }
 
@@ -118,13 +118,17 @@ command_start() {
 	if state_active; then
 		if rules_intact && policy_current && [ "$(state_value checksum)" = "$checksum" ]; then
 			say "active already: backend $(state_value backend)"
-			return
+			# nothing to undo but what waits already: that waits anew
+			[ -n "$(confirm_pid)" ] || return 0
+		else
+			[ -z "$confirm" ] || before_keep
+			refresh
 		fi
-		refresh
-		return
+	else
+		choose_backend
+		before_forget
+		start_fresh
 	fi
-	choose_backend
-	start_fresh
 	[ -z "$confirm" ] || confirm_arm
 }
 
@@ -144,6 +148,7 @@ start_fresh() {
 		die "not started: everything is as it was before"
 	fi
 	state_set fingerprint "$(fingerprint "$backend")"
+	policy_keep
 	say "active: backend $backend"
 }
 
@@ -178,6 +183,7 @@ refresh() {
 	state_set checksum-weightless "$weightless"
 	state_set fingerprint "$(fingerprint "$backend")"
 	point_to_state
+	policy_keep
 	say "active: backend $backend, refreshed"
 }
 

@@ -98,6 +98,11 @@ policy_read() {
 		return 1
 	}
 	records=$("$binary" -c "$config" -n --print=rules) || return 1
+	policy_take
+}
+
+# From `records` to variables
+policy_take() {
 	set -f
 	policy_parse <<-END
 		$records

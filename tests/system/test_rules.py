@@ -496,6 +496,57 @@ def test_confirmed_start_stays(site, end):
     assert os.path.exists(state_path(w)) == (end == "confirm")
 
 
+@pytest.mark.parametrize("end", ["rollback", "confirm", "stop"])
+def test_unconfirmed_start_on_an_active_router_is_undone(site, end):
+    """The new configuration goes, and what was active before it comes back"""
+    w = site
+    before = snapshot(w.router)
+    w.balancer.rules("start")
+    once = snapshot(w.router)
+    w.balancer.configure(w.links[:1], local=True)
+    said = w.balancer.rules("start", "--confirm", "2" if end == "rollback" else "99").stdout
+    assert "refreshed" in said and "or this start is undone" in said
+    assert differences(once, snapshot(w.router)) != ""
+    if end == "rollback":
+        wait_until(lambda: not rollbacks(w), 20, "the rollback")
+        assert differences(unordered(once), unordered(snapshot(w.router))) == ""
+        assert "changed since" in w.balancer.rules("status", check=False).stdout
+        w.balancer.rules("restart")
+    else:
+        w.balancer.rules(end)
+        wait_until(lambda: not rollbacks(w), 10, "its end")
+    assert os.path.exists(state_path(w)) == (end != "stop")
+    w.balancer.rules("stop")
+    assert differences(before, snapshot(w.router)) == ""
+    assert os.listdir(w.balancer.run_directory) == ["rules.lock"]
+
+
+def test_unconfirmed_starts_go_back_to_the_last_confirmed(site):
+    w = site
+    before = snapshot(w.router)
+    w.balancer.rules("start", "--confirm", "99")
+    w.balancer.configure(w.links[:1], local=True)
+    w.balancer.rules("start", "--confirm", "98")
+    # nothing changed: the new time counts
+    assert "or this start is undone" in w.balancer.rules("start", "--confirm", "1").stdout
+    wait_until(lambda: not rollbacks(w), 20, "the rollback")
+    assert differences(before, snapshot(w.router)) == ""
+    assert not os.path.exists(state_path(w))
+
+
+def test_unconfirmed_backend_is_undone(site):
+    w = site
+    usable = [b for b in BACKENDS if works(b)]
+    if len(usable) < 2:
+        pytest.skip("one backend works here")
+    w.balancer.rules("--backend", usable[0], "start")
+    w.balancer.configure(w.links[:1], local=True)
+    w.balancer.rules("--backend", usable[1], "start", "--confirm", "1")
+    wait_until(lambda: not rollbacks(w), 20, "the rollback")
+    said = w.balancer.rules("status", check=False).stdout
+    assert f"backend   {usable[0]}" in said and "as made" in said
+
+
 def test_one_at_a_time(site):
     w = site
     os.makedirs(w.balancer.run_directory, exist_ok=True)
