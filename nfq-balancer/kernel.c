@@ -21,6 +21,7 @@
 #include "policy/config_print.h"
 
 #define BUFFER 16384
+#define COUNTER_TRIES 10
 
 /* ---- queues ---- */
 
@@ -244,24 +245,37 @@ static struct nlmsghdr *put_dump_request(void *buffer)
 	return message;
 }
 
-static void read_counters(const struct config *config, struct kernel_rules *out)
+/* False with errno; EINTR: somebody changed the ruleset in the middle of it, and what is left was not read */
+static bool dump_counters(const struct config *config, struct kernel_rules *out)
 {
 	_Alignas(struct nlmsghdr) char buffer[BUFFER] = { 0 };
 	struct mnl_socket *socket = netlink_open();
 	const struct nlmsghdr *message = put_dump_request(buffer);
 	struct counters counters = { config, out };
-	int more = 1;
+	int more = MNL_CB_OK;
 
 	if (!socket)
-		return;
+		return false;
 	if (mnl_socket_sendto(socket, message, message->nlmsg_len) < 0)
-		more = 0;
-	while (more > 0) {
+		more = MNL_CB_ERROR;
+	while (more > MNL_CB_STOP) {
 		ssize_t got = mnl_socket_recvfrom(socket, buffer, sizeof(buffer));
 
-		more = got < 0 ? -1 : mnl_cb_run(buffer, (size_t)got, 1, 0, read_counter, &counters);
+		more = got < 0 ? MNL_CB_ERROR : mnl_cb_run(buffer, (size_t)got, 1, 0, read_counter, &counters);
 	}
+	int saved = errno;
+
 	mnl_socket_close(socket);
+	errno = saved;
+	return more == MNL_CB_STOP;
+}
+
+static void read_counters(const struct config *config, struct kernel_rules *out)
+{
+	for (unsigned tries = 0; tries < COUNTER_TRIES; tries++) {
+		if (dump_counters(config, out) || errno != EINTR)
+			return;
+	}
 }
 
 struct kernel_rules kernel_rules_read(const struct config *config)
