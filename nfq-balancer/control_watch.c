@@ -41,8 +41,7 @@ struct watcher {
 	enum link_admin admin[CONFIG_MAX_LINKS];
 	uint32_t weight[CONFIG_MAX_LINKS];
 	uint8_t scheduler[CONFIG_MAX_GROUPS]; /* by slot */
-	unsigned reloads;
-	bool failed; /* the last reload */
+	unsigned reloads, reloads_failed;
 };
 
 /* ---- lines for one watcher ---- */
@@ -179,10 +178,10 @@ static void look_at_daemon(struct watcher *watcher)
 
 	if (reloaded)
 		event_to_all(watcher->control, -1, "policy", "", "reloaded");
-	if (daemon->last_error && !watcher->failed)
+	if (daemon->reloads_failed != watcher->reloads_failed)
 		event_to_all(watcher->control, -1, "policy", "", "reload failed, the running one stays");
 	watcher->reloads = daemon->reloads;
-	watcher->failed = daemon->last_error;
+	watcher->reloads_failed = daemon->reloads_failed;
 	/* new groups take over slots: nothing to tell */
 	look_at_groups(watcher, !reloaded);
 }
@@ -286,7 +285,7 @@ static bool watcher_start(struct control *control)
 		watcher->weight[i] = link_runtime_weight(&daemon->runtime, i);
 	}
 	watcher->reloads = daemon->reloads;
-	watcher->failed = daemon->last_error;
+	watcher->reloads_failed = daemon->reloads_failed;
 	control->watcher = watcher;
 	look_at_groups(watcher, false);
 	return true;

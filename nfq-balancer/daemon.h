@@ -48,7 +48,7 @@ struct daemon {
 	enum commit_path commit;
 	uint64_t started; /* CLOCK_REALTIME, seconds */
 	uint64_t policy_loaded; /* CLOCK_REALTIME, seconds */
-	unsigned reloads; /* successful ones since the start */
+	unsigned reloads, reloads_failed; /* since the start: those that were successful, and others */
 	char *last_error; /* of the last failed reload, or NULL */
 	struct feedback *feedback; /* NULL before daemon_start() */
 	struct fallback *fallback; /* NULL before daemon_start() */

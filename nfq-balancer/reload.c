@@ -92,6 +92,7 @@ bool daemon_reload(struct daemon *daemon, struct config_messages *errors)
 	bool good = reload(daemon, errors);
 
 	remember_error(daemon, errors);
+	daemon->reloads_failed += !good;
 	for (size_t i = 0; i < errors->n; i++)
 		log_error("%s", errors->text[i]);
 	if (good) {

@@ -315,6 +315,10 @@ def test_watch_events(world):
         speaker.until(lambda line: line.endswith("group balanced: scheduler wrr -> hash"))
         balancer.command("reload")
         speaker.until(lambda line: line.endswith("policy: reloaded"))
+        configure(world, mask=0xff0000)
+        for _ in range(2):
+            assert balancer.control("reload")[-1].startswith("error reload")
+            assert speaker.line().endswith("policy: reload failed, the running one stays")
         balancer.stop_daemon()
         speaker.until(lambda line: line.endswith("daemon: stopping"))
 
