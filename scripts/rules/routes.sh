@@ -343,7 +343,10 @@ names_text() {
 	done
 }
 
-names_set() {
+# A table works without its name, so that a read-only /etc is no reason not to start
+names_set() { names_write || warn "cannot write $names_file: the tables have numbers only"; }
+
+names_write() {
 	text=$(names_text)
 	if [ -z "$text" ]; then
 		names_reset
@@ -352,14 +355,11 @@ names_set() {
 	directory=${names_file%/*}
 	if [ ! -d "$directory" ]; then
 		state_note names-directory "$directory"
-		mkdir -p "$directory" || return 1
+		mkdir -p "$directory" 2>/dev/null || return 1
 	fi
 	[ ! -e "$names_file" ] || [ -n "$(state_value names)" ] || warn "$names_file was there already: replaced"
 	state_note names "$names_file"
-	{
-		echo "# made by nfq-balancer-rules; removed by its stop"
-		echo "$text"
-	} >"$names_file"
+	{ printf '%s\n' "# made by nfq-balancer-rules; removed by its stop" "$text" >"$names_file"; } 2>/dev/null
 }
 
 names_reset() {

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 from lab import CommandError, differences, snapshot, wait_until
-from lab.paths import DAEMON, RULES
+from lab.paths import DAEMON, ROOT, RULES
 from ruleset import BACKENDS, Shims, settle_down, traces, unordered, works
 
 # Each backend's commands that change something: (tool, words of the call)
@@ -374,6 +374,37 @@ def test_table_names(site, tmp_path):
     assert "101\tfirst\n" in names.read_text()
     w.balancer.rules("stop", env={"NFQB_RT_TABLES": str(names)})
     assert not names.parent.exists()
+
+
+def test_table_names_that_cannot_be_written(site):
+    w = site
+    before = snapshot(w.router)
+    w.links[0].keys["table_name"] = "first"
+    w.balancer.configure(w.links, local=True)
+    result = w.balancer.rules("start", env={"NFQB_RT_TABLES": "/proc/nowhere/names"})
+    assert result.stderr == "nfq-balancer-rules: warning: cannot write /proc/nowhere/names: the tables have numbers only\n"
+    assert "as made" in w.balancer.rules("status").stdout
+    w.balancer.rules("stop")
+    assert differences(before, snapshot(w.router)) == ""
+
+
+def test_table_names_below_the_units_etc(site):
+    """The unit makes /etc read-only. Here is what it does, around an /etc/iproute2 of the test's own."""
+    w = site
+    w.links[0].keys["table_name"] = "first"
+    w.balancer.configure(w.links)
+    with open(os.path.join(ROOT, "systemd/nfq-balancer-rules.service"), encoding="utf-8") as file:
+        unit = dict(line.split("=", 1) for line in file.read().splitlines() if "=" in line)
+    assert unit["ProtectSystem"] == "full"
+    writable = unit.get("ReadWritePaths", "").replace("-/", "/").split()
+    script = """mount --bind /etc /etc && mount -o remount,ro,bind /etc
+        mount -t tmpfs none /etc/iproute2 && mkdir /etc/iproute2/rt_tables.d
+        [ "$1" = /etc/iproute2 ] || mount -o remount,ro /etc/iproute2
+        shift; "$@" && cat /etc/iproute2/rt_tables.d/nfq-balancer.conf"""
+    result = w.router.run("unshare", "--mount", "sh", "-c", script, "sh", *(writable or [""]), RULES, "-c", w.balancer.config_path,
+                          "start", check=False,
+                          env={"NFQB_BINARY": DAEMON, "NFQB_POINTERS": w.balancer.directory + "/pointers"})
+    assert "101\tfirst\n" in result.stdout, result.stderr
 
 
 # ---- no room ----
