@@ -263,10 +263,29 @@ static void apply_rules(struct look *look)
 
 /* ---- one look ---- */
 
-static bool has_global(const struct list *addresses)
+static bool shares_interface(const struct look *look)
 {
-	for (unsigned i = 0; i < addresses->n; i++) {
-		if (addresses->at[i].global)
+	for (size_t i = 0; i < look->config->n_links; i++) {
+		const struct link_config *other = &look->config->links[i];
+
+		if (other != look->link && !strcmp(other->interface, look->link->interface))
+			return true;
+	}
+	return false;
+}
+
+/* Is there an address for masquerade to take? On a shared interface the rules name the link's own instead
+ * (scripts/rules/policy.sh): there any other would not do. */
+static bool has_source(const struct look *look)
+{
+	const struct flow_addr *own = &look->link->address;
+	const bool needs_own =
+		look->link->has_address && flow_addr_family(own) == look->family && shares_interface(look);
+
+	for (unsigned i = 0; i < look->addresses.n; i++) {
+		const struct rtnl_object *address = &look->addresses.at[i];
+
+		if (needs_own ? !memcmp(&address->addr, own, sizeof(*own)) : address->global)
 			return true;
 	}
 	return false;
@@ -282,7 +301,7 @@ static const char *sync_family(struct look *look, bool active, const char *known
 	clear(&look->wanted);
 	clear(&look->present);
 	look->blind = !rtnl_addresses(look->rtnl, look->ifindex, keep_address, look);
-	if (!has_global(&look->addresses) && nat->kind == NAT_MASQUERADE)
+	if (nat->kind == NAT_MASQUERADE && !has_source(look))
 		missing = "no address";
 	if (!look->blind && !want_default(look))
 		missing = missing ? missing : "no gateway";

@@ -17,6 +17,11 @@ static bool is_v4_mapped(const struct flow_addr *addr)
 	return !memcmp(addr->b, v4_mapped, sizeof(v4_mapped));
 }
 
+int flow_addr_family(const struct flow_addr *addr)
+{
+	return is_v4_mapped(addr) ? 4 : 6;
+}
+
 char *flow_addr_str(const struct flow_addr *addr, char *out)
 {
 	if (is_v4_mapped(addr))

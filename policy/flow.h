@@ -47,6 +47,9 @@ struct flow_meta {
 #define FLOW_ADDR_STRLEN 46
 char *flow_addr_str(const struct flow_addr *addr, char *out);
 
+/* 4 or 6 */
+int flow_addr_family(const struct flow_addr *addr);
+
 /* Parse either family. Returns 4 or 6, or 0 when `text` is no address. */
 int flow_addr_parse(const char *text, struct flow_addr *out);
 

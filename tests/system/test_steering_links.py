@@ -5,6 +5,7 @@ import re
 
 import pytest
 from lab import Server, wait_until
+from lab.topology import Link
 from lab.traffic import Client
 from steering import all_well, from_all_clients, only, shares, steer, wait_link
 
@@ -148,6 +149,28 @@ def test_default_comes_back_with_its_source(make_world):
     w.router.ip("route del default table 101")
     wait_until(lambda: "default via" in w.router.ip_show("route show table 101"), 10, "the default route")
     assert re.search(with_source, w.router.ip_show("route show table 101"))
+
+
+def test_shared_interface_loses_the_address_of_one_link(make_world):
+    """Its flows would leave with an address that the router no longer has: the link is down meanwhile."""
+    w = make_world(links=1)
+    one, two = w.links[0], Link("link2", 2)
+    w.router.address(one.interface, f"{two.address}/28")
+    w.internet.address(one.interface, f"{two.gateway}/28")
+    for link in (one, two):
+        link.keys |= {"interface": one.interface, "address": link.address, "gateway": link.gateway}
+    w.links.append(two)
+    steer(w)
+    run = w.traffic(flows=20, rate=200)
+    all_well(run.result(), 20)
+    assert w.server.run(run.run)["by_peer"] == {one.address: 10, two.address: 10}
+    w.router.ip(f"address del {two.address}/28 dev {one.interface}")
+    wait_link(w, "link2", "down")
+    run = w.traffic(flows=20, rate=200)
+    all_well(run.result(), 20)
+    assert w.server.run(run.run)["by_peer"] == {one.address: 20}
+    w.router.address(one.interface, f"{two.address}/28")
+    wait_link(w, "link2", "up")
 
 
 def test_interface_made_again_with_a_strict_filter(make_world):
