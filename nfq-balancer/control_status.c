@@ -82,6 +82,7 @@ static void look_at_rules(struct report *report)
 static void look_at_daemon(struct report *report)
 {
 	const struct daemon *daemon = report->daemon;
+	char text[TROUBLE_LEN];
 
 	for (unsigned i = 0; i < daemon->n_workers; i++) {
 		if (worker_failed(daemon->workers[i]))
@@ -90,6 +91,8 @@ static void look_at_daemon(struct report *report)
 	}
 	if (daemon->last_error)
 		trouble(report, "the last reload failed: %s", daemon->last_error);
+	else if (!daemon_file_readable(daemon, text, sizeof(text)))
+		trouble(report, "%s", text);
 	else if (!report->file_unchanged)
 		trouble(report, "the configuration file changed since it was read: reload to use it");
 	if (report->differs)

@@ -77,6 +77,10 @@ bool daemon_reload(struct daemon *daemon, struct config_messages *errors);
 /* Is the configuration on disk still what runs? Reads the files. */
 bool daemon_file_unchanged(const struct daemon *daemon);
 
+/* Can the user that the daemon has become read them all? Otherwise `text` says which not, and why: it
+ * started with what root could read. */
+bool daemon_file_readable(const struct daemon *daemon, char *text, size_t size);
+
 /* Of the running policy: what workers write down beside its indices (worker.h) */
 uint64_t daemon_snapshot_number(const struct daemon *daemon);
 struct kernel_queues daemon_kernel_queues(const struct daemon *daemon);

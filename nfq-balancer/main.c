@@ -188,10 +188,13 @@ static int serve(const struct options *options, struct config *config)
 	log_open(options->to_syslog, options->debug, config->log_level);
 	bool started = start(&daemon, options, config, error, sizeof(error));
 
-	if (started)
+	if (started) {
+		if (!daemon_file_readable(&daemon, error, sizeof(error)))
+			log_warning("%s", error);
 		daemon_run(&daemon);
-	else
+	} else {
 		log_error("%s", error);
+	}
 	daemon_stop(&daemon);
 	daemon_free(&daemon);
 	return started && !daemon.failed ? 0 : 1;

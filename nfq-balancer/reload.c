@@ -6,6 +6,7 @@
  * is published, and the old snapshot is freed after every worker has passed between
  * two batches (liburcu, QSBR; a worker that waits for packets is never waited for).
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -109,4 +110,16 @@ bool daemon_file_unchanged(const struct daemon *daemon)
 	const struct config *running = policy_config(daemon->policy);
 
 	return config_files_checksum(running) == running->checksum;
+}
+
+bool daemon_file_readable(const struct daemon *daemon, char *text, size_t size)
+{
+	const struct config *running = policy_config(daemon->policy);
+	const char *why;
+	const char *path = config_files_unreadable(running, &why);
+
+	if (!path)
+		return true;
+	snprintf(text, size, "a reload would fail: user %s cannot read %s: %s", running->user, path, why);
+	return false;
 }

@@ -31,6 +31,9 @@ struct config *config_load(const char *path, struct config_messages *errors, str
 /* What config.checksum would be of the files as they are now; 0 when one cannot be read */
 uint64_t config_files_checksum(const struct config *config);
 
+/* The first of its files that this process cannot read now, and why; NULL when it can read all */
+const char *config_files_unreadable(const struct config *config, const char **why);
+
 /* May `next` replace `running` without a restart of daemon and rules? Mask, queues,
  * links' ids, interfaces and tables may not change by reload. Appends one message for
  * each difference that forbids it and returns false; otherwise gives groups the

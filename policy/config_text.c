@@ -150,6 +150,20 @@ uint64_t config_files_checksum(const struct config *config)
 	return sum;
 }
 
+const char *config_files_unreadable(const struct config *config, const char **why)
+{
+	for (size_t i = 0; i < config->n_files; i++) {
+		FILE *stream = open_regular(config->files[i]);
+
+		if (stream == NULL) {
+			*why = parse_file_trouble();
+			return config->files[i];
+		}
+		fclose(stream);
+	}
+	return NULL;
+}
+
 char *parse_relative_path(struct parse *parse, const char *file, const char *name)
 {
 	const char *slash = strrchr(file, '/');

@@ -123,6 +123,22 @@ def test_set_scheduler(world):
 
 # ---- reload ----
 
+def test_file_that_only_root_can_read(world):
+    """The start reads it as root, a reload does not: said before the first reload fails"""
+    balancer = world.balancer
+    troubles = f"a reload would fail: user nobody cannot read {balancer.config_path}: Permission denied"
+    balancer.stop_daemon()
+    os.chmod(balancer.config_path, 0o600)
+    balancer.start_daemon()
+    try:
+        assert status(balancer)["troubles"] == [troubles]
+        assert troubles in balancer.process.log()
+    finally:
+        os.chmod(balancer.config_path, 0o644)
+    assert status(balancer)["status"] == "OK"
+    assert ask_json(balancer, "reload")[0]["links"] == 2
+
+
 def test_reload(world):
     configure(world, weight1=5)
     assert status(world.balancer)["policy"]["file_unchanged"] is False
