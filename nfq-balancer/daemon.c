@@ -78,6 +78,13 @@ static bool look_at_rules(struct daemon *daemon)
 	return true;
 }
 
+void daemon_look_at_links(struct daemon *daemon)
+{
+	/* first: what stop takes away must not be put back */
+	look_at_rules(daemon);
+	sync_links(daemon, UINT64_MAX);
+}
+
 static void on_rtnetlink(evutil_socket_t fd, short what, void *data)
 {
 	struct daemon *daemon = data;
@@ -90,7 +97,7 @@ static void on_rtnetlink(evutil_socket_t fd, short what, void *data)
 		seen.concerned = UINT64_MAX;
 		snapshot_scan_ifaces(atomic_load(&daemon->shared.snapshot));
 	}
-	/* looked at first: what stop takes away must not be put back */
+	/* looked at first, as above */
 	if (seen.concerned && look_at_rules(daemon))
 		seen.concerned = UINT64_MAX;
 	sync_links(daemon, seen.concerned);

@@ -66,6 +66,8 @@ void daemon_run(struct daemon *daemon);
 void daemon_stop(struct daemon *daemon);
 void daemon_free(struct daemon *daemon);
 
+/* Look at all links, and put right what is not as the running configuration wants it */
+void daemon_look_at_links(struct daemon *daemon);
 /* Put the workers where the running configuration wants them */
 void daemon_pin(struct daemon *daemon);
 

@@ -82,6 +82,7 @@ static bool reload(struct daemon *daemon, struct config_messages *errors)
 	}
 	log_set_level(config->log_level);
 	publish(daemon, next);
+	daemon_look_at_links(daemon); /* gateways may be others */
 	daemon_pin(daemon);
 	follow_fallback(daemon);
 	return true;

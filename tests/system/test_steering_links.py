@@ -137,6 +137,20 @@ def test_gateway_auto_follows_main(make_world):
     only(split, "link1")
 
 
+def test_gateway_of_a_reload(make_world):
+    """Another gateway in the file is that of the link's table when the reload is done."""
+    w = make_world(links=2)
+    link = w.links[1]
+    w.balancer.configure(w.links)
+    w.balancer.start()
+    other = str(link.network[3])
+    w.internet.address(link.interface, f"{other}/28")
+    link.keys["gateway"] = other
+    w.balancer.configure(w.links)
+    w.balancer.command("reload")
+    assert f"default via {other} " in w.router.ip_show("route show table 102")
+
+
 def test_default_comes_back_with_its_source(make_world):
     """Links that share an interface: the default that the daemon puts back has the link's own source address."""
     w = make_world(links=1)
