@@ -101,12 +101,6 @@ static void read_addr(const struct nlattr *v4, const struct nlattr *v6, struct f
 	}
 }
 
-static bool protocol_has_ports(uint8_t protocol)
-{
-	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE ||
-	       protocol == IPPROTO_SCTP || protocol == IPPROTO_DCCP;
-}
-
 static struct tuple read_tuple(const struct nlattr *nest)
 {
 	const struct inside a = open_nest(nest);
@@ -116,7 +110,7 @@ static struct tuple read_tuple(const struct nlattr *nest)
 	read_addr(ip.at[CTA_IP_V4_SRC], ip.at[CTA_IP_V6_SRC], &out.src);
 	read_addr(ip.at[CTA_IP_V4_DST], ip.at[CTA_IP_V6_DST], &out.dst);
 	out.protocol = read_u8(proto.at[CTA_PROTO_NUM]);
-	out.ports = protocol_has_ports(out.protocol);
+	out.ports = flow_protocol_has_ports(out.protocol);
 	if (out.ports) {
 		out.sport = read_u16(proto.at[CTA_PROTO_SRC_PORT]);
 		out.dport = read_u16(proto.at[CTA_PROTO_DST_PORT]);

@@ -9,7 +9,6 @@
 #include "nfq-balancer/control_explain.h"
 
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -29,12 +28,6 @@ static bool parse_port(struct client *client, const char *what, const char *text
 	return true;
 }
 
-static bool has_ports(uint8_t protocol)
-{
-	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE ||
-	       protocol == IPPROTO_SCTP || protocol == IPPROTO_DCCP;
-}
-
 static bool parse_tuple(struct client *client, char **argv, struct flow *flow)
 {
 	int src, dst;
@@ -50,7 +43,7 @@ static bool parse_tuple(struct client *client, char **argv, struct flow *flow)
 		return false;
 	}
 	flow->family = (uint8_t)src;
-	flow->ports = has_ports(flow->protocol);
+	flow->ports = flow_protocol_has_ports(flow->protocol);
 	return true;
 }
 

@@ -8,7 +8,6 @@
  */
 #include <arpa/inet.h>
 #include <netdb.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -142,12 +141,6 @@ int protocol_parse(const char *name)
 		return found;
 	entry = getprotobyname(name);
 	return entry != NULL && entry->p_proto >= 0 && entry->p_proto <= UINT8_MAX ? entry->p_proto : -1;
-}
-
-bool protocol_has_ports(uint8_t protocol)
-{
-	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP ||
-	       protocol == IPPROTO_DCCP || protocol == PROTOCOL_UDPLITE;
 }
 
 const char *protocol_str(uint8_t protocol, char out[16])

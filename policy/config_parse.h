@@ -129,7 +129,6 @@ void get_networks(struct parse *parse, cfg_t *section, const char *key, int fami
 /* ---- protocols, ports, DSCP (config_ports.c, config_names.c) ---- */
 
 int protocol_parse(const char *name); /* 0..255, or -1 */
-bool protocol_has_ports(uint8_t protocol);
 const char *protocol_str(uint8_t protocol, char out[16]); /* "tcp", or the number */
 /* Port of a service for a protocol (or for any: 0), or -1 */
 int service_port(const char *name, uint8_t protocol);

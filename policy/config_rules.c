@@ -45,7 +45,7 @@ static void check_ports(struct parse *parse, cfg_t *section, const struct rule_c
 	if (rule->n_dports == 0 && rule->n_sports == 0)
 		return;
 	for (size_t i = 0; i < rule->n_protocols; i++) {
-		if (!protocol_has_ports(rule->protocols[i])) {
+		if (!flow_protocol_has_ports(rule->protocols[i])) {
 			const struct value *value = section_value(section, "protocol");
 
 			parse_error(parse, value->file, value->line,

@@ -47,6 +47,12 @@ struct flow_meta {
 #define FLOW_ADDR_STRLEN 46
 char *flow_addr_str(const struct flow_addr *addr, char *out);
 
+/* TCP, UDP, DCCP, SCTP, UDP-Lite */
+static inline bool flow_protocol_has_ports(uint8_t protocol)
+{
+	return protocol == 6 || protocol == 17 || protocol == 33 || protocol == 132 || protocol == 136;
+}
+
 /* 4 or 6 */
 int flow_addr_family(const struct flow_addr *addr);
 
