@@ -17,7 +17,8 @@
 #include "nfq-balancer/human.h"
 #include "nfq-balancer/sampler.h"
 
-#define MAX_TROUBLES (CONFIG_MAX_LINKS + 8)
+/* three of a link that is set up, one of a worker, and a few of the whole */
+#define MAX_TROUBLES (3 * CONFIG_MAX_LINKS + CONFIG_MAX_QUEUES + 8)
 #define TROUBLE_LEN 160
 
 struct report {
