@@ -128,6 +128,11 @@ char *parse_read_file(struct parse *parse, const char *path, size_t *length, con
 	/* a file that is used twice is in config.files once, and counts once */
 	if (parse->config->n_files > known)
 		parse->config->checksum = checksum_add(parse->config->checksum, bytes, *length);
+	/* editors of other systems put a mark of the encoding in front of UTF-8 */
+	if (strncmp(bytes, "\xef\xbb\xbf", 3) == 0) {
+		*length -= 3;
+		memmove(bytes, bytes + 3, *length + 1);
+	}
 	return bytes;
 }
 

@@ -107,9 +107,9 @@ uint64_t get_capacity(struct parse *parse, cfg_t *section, const char *key)
 		const char *unit;
 		double scale;
 	} units[] = {
-		{ "", 1 },	 { "bit", 1 },	    { "k", 1e3 },      { "kbit", 1e3 },	  { "K", 1e3 },
-		{ "Kbit", 1e3 }, { "M", 1e6 },	    { "Mbit", 1e6 },   { "G", 1e9 },	  { "Gbit", 1e9 },
-		{ "bit/s", 1 },	 { "kbit/s", 1e3 }, { "Kbit/s", 1e3 }, { "Mbit/s", 1e6 }, { "Gbit/s", 1e9 },
+		{ "bit", 1 },	   { "k", 1e3 },      { "kbit", 1e3 },	 { "K", 1e3 },	    { "Kbit", 1e3 },
+		{ "M", 1e6 },	   { "Mbit", 1e6 },   { "G", 1e9 },	 { "Gbit", 1e9 },   { "bit/s", 1 },
+		{ "kbit/s", 1e3 }, { "Kbit/s", 1e3 }, { "Mbit/s", 1e6 }, { "Gbit/s", 1e9 },
 	};
 	const struct value *value = section_value(section, key);
 	const char *unit;
@@ -214,27 +214,37 @@ void get_name(struct parse *parse, cfg_t *section, char out[CONFIG_NAME_MAX + 1]
 
 const char *const interface_expected = "an interface name of 1 to 15 characters";
 
+/* The first character that no interface's name can have, or that lists and scripts would trip over */
+static const char *interface_odd(const char *name, bool wildcard)
+{
+	for (const char *at = name; *at != '\0'; at++) {
+		if (*at == '+' && wildcard && at > name && at[1] == '\0')
+			continue;
+		if (!isgraph((unsigned char)*at) || strchr("/:*+\"'`\\$,;{}()[]&|<>!?#", *at) != NULL)
+			return at;
+	}
+	return NULL;
+}
+
 bool interface_valid(const char *name, bool wildcard)
 {
 	size_t length = strlen(name);
 
-	if (length == 0 || length > CONFIG_IFNAME_MAX || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-		return false;
-	for (size_t i = 0; i < length; i++) {
-		if (name[i] == '+' && wildcard && i > 0 && i + 1 == length)
-			continue;
-		/* what no interface can have, what lists and scripts would trip over */
-		if (!isgraph((unsigned char)name[i]) || strchr("/:*+\"'`\\$,;{}()[]&|<>!?#", name[i]) != NULL)
-			return false;
-	}
-	return true;
+	return length != 0 && length <= CONFIG_IFNAME_MAX && strcmp(name, ".") != 0 && strcmp(name, "..") != 0 &&
+	       interface_odd(name, wildcard) == NULL;
 }
 
 bool get_interface(struct parse *parse, const char *key, const struct value *value, bool wildcard,
 		   char out[CONFIG_IFNAME_MAX + 1])
 {
 	if (!interface_valid(value->text, wildcard)) {
-		value_error(parse, key, value, "%s", interface_expected);
+		const char *odd = interface_odd(value->text, wildcard);
+
+		if (odd != NULL)
+			value_error(parse, key, value, "an interface name without '%c'",
+				    isprint((unsigned char)*odd) ? *odd : '?');
+		else
+			value_error(parse, key, value, "%s", interface_expected);
 		return false;
 	}
 	snprintf(out, CONFIG_IFNAME_MAX + 1, "%s", value->text);

@@ -71,6 +71,27 @@ static void errors_everywhere(void **state)
 		NULL));
 }
 
+/* As an editor of another system writes it: a mark of the encoding in front, line ends of two bytes */
+static void encoding_mark(void **state)
+{
+	struct config *config;
+
+	(void)state;
+	make_files();
+	write_file("main.conf",
+		   "\xef\xbb\xbfinclude(\"sub/links.conf\")\r\n" LAN GROUP "\r\nrule \"web\" {\r\n"
+		   "  destination-port-file = \"sub/ports\"\r\n  use = all\r\n}\r\nrule \"rest\" { use = all }");
+	write_file("sub/ports", "\xef\xbb\xbf"
+				"80\r\n443");
+	config = load_file("main.conf", "", "");
+	assert_non_null(config);
+	assert_int_equal(config->rules[0].n_dports, 2);
+	assert_int_equal(config_files_checksum(config), config->checksum);
+	config_free(config);
+	write_file("main.conf", "lan = lan0\n\xef\xbb\xbf" LINK_A);
+	assert_null(load_file("main.conf", "main.conf:2: unknown key \"???link\", did you mean \"link\"?\n", NULL));
+}
+
 static void syntax_errors(void **state)
 {
 	(void)state;
@@ -146,8 +167,10 @@ static void long_port_file(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(places),   cmocka_unit_test(errors_everywhere), cmocka_unit_test(syntax_errors),
-		cmocka_unit_test(checksum), cmocka_unit_test(shared_port_file),	 cmocka_unit_test(long_port_file),
+		cmocka_unit_test(places),	  cmocka_unit_test(errors_everywhere),
+		cmocka_unit_test(syntax_errors),  cmocka_unit_test(encoding_mark),
+		cmocka_unit_test(checksum),	  cmocka_unit_test(shared_port_file),
+		cmocka_unit_test(long_port_file),
 	};
 
 	return cmocka_run_group_tests(tests, directory_enter, directory_leave);

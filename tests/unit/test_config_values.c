@@ -93,6 +93,9 @@ static const struct bad_case cases[] = {
 	  "t.conf:2: link \"a\": address \"x\", expected an IPv4 or IPv6 address\n" },
 	{ "capacity B", LINK_WITH("download = \"20MB\""),
 	  "t.conf:2: link \"a\": download 20MB, expected bits per second, not bytes: a number with bit, kbit, Mbit or Gbit\n" },
+	{ "capacity without unit", LINK_WITH("download = 100 upload = \"9.6\""),
+	  "t.conf:2: link \"a\": download 100, expected bits per second: a number with bit, kbit, Mbit or Gbit, such as \"20Mbit\"\n"
+	  "t.conf:2: link \"a\": upload 9.6, expected bits per second: a number with bit, kbit, Mbit or Gbit, such as \"20Mbit\"\n" },
 	{ "capacity x", LINK_WITH("download = \"fast\" upload = \"0\""),
 	  "t.conf:2: link \"a\": download \"fast\", expected bits per second: a number with bit, kbit, Mbit or Gbit, such as \"20Mbit\"\n"
 	  "t.conf:2: link \"a\": upload 0, expected bits per second: a number with bit, kbit, Mbit or Gbit, such as \"20Mbit\"\n" },
@@ -137,7 +140,12 @@ static const struct bad_case cases[] = {
 	{ "if-down", RULE_WITH("if-down = \"drop\""),
 	  "t.conf:5: rule \"x\": if-down \"drop\", expected other or reject\n" },
 	{ "rule iface", RULE_WITH("interface = \"eth 0\""),
-	  "t.conf:5: rule \"x\": interface \"eth 0\", expected an interface name of 1 to 15 characters\n" },
+	  "t.conf:5: rule \"x\": interface \"eth 0\", expected an interface name without ' '\n" },
+	{ "alias", RULE_WITH("interface = { \"eth0:1\", \"eth0\xe9\", \"ppp+\", \"ppp+0\" }"),
+	  "t.conf:5: rule \"x\": interface \"eth0:1\", expected an interface name without ':'\n"
+	  "t.conf:5: rule \"x\": interface \"eth0?\", expected an interface name without '?'\n"
+	  "t.conf:5: rule \"x\": interface \"ppp+\", expected an interface name without '+'\n"
+	  "t.conf:5: rule \"x\": interface \"ppp+0\", expected an interface name without '+'\n" },
 	{ "bools", TOP("fallback = maybe"), "t.conf:1: fallback \"maybe\", expected true or false\n" },
 	{ "numbers",
 	  TOP("queue = 65536\n"
