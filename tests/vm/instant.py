@@ -16,7 +16,7 @@ import pytest
 
 OUTCOMES = os.environ["NFQB_OUTCOMES"]
 CLAIMS = os.environ["NFQB_CLAIMS"]
-TEST_LIMIT = int(os.environ.get("NFQB_TEST_LIMIT", "240"))
+TEST_LIMIT = int(os.environ.get("NFQB_TEST_LIMIT", "600"))
 _mine = {}
 _shown = set()
 
