@@ -3,7 +3,8 @@
  * nfq-balancer/delay.h - quantiles of delays
  *
  * A histogram whose bins grow by a quarter of a power of two, so a quantile is right to
- * a fifth. Old values fade: each delay_fade() halves what was counted before.
+ * a fifth. Old values fade: each delay_fade() halves what was counted before, unless
+ * that is little: then the last known values stay.
  */
 #ifndef NFQB_DELAY_H
 #define NFQB_DELAY_H

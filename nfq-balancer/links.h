@@ -2,13 +2,13 @@
 /*
  * nfq-balancer/links.h - the state of each link
  *
- * Inputs: what rtnetlink says of the interface (carrier, presence, address), what
- * the administrator asked for, later what probes say. Output: the set of usable
+ * Inputs: what rtnetlink says of the interface (carrier, presence), whether its families
+ * have a way out (routes.h), what the administrator asked for. Output: the set of usable
  * links in struct link_runtime. Control thread only; workers read link_runtime.
  *
  *   up      takes new flows
  *   drain   takes no new flows, its flows go on            (administrator)
- *   down    takes no new flows                             (carrier, interface, administrator)
+ *   down    takes no new flows                             (carrier, interface, no way out, administrator)
  */
 #ifndef NFQB_LINKS_H
 #define NFQB_LINKS_H

@@ -4,7 +4,8 @@
  *
  * A worker receives a batch, decides each packet, appends each verdict to one
  * buffer and sends that with one system call. No allocation, no lock, no log, one
- * clock reading per batch. Everything it writes is its own; others only read it.
+ * clock reading per batch. Everything it writes is its own, and others only read it, but
+ * for the sticky table, which all workers share.
  */
 #ifndef NFQB_WORKER_H
 #define NFQB_WORKER_H
