@@ -235,13 +235,26 @@ command_stop() {
 	say "stopped"
 }
 
+# What the steps beside the ruleset and the routes would do: they themselves, with hands tied
+# shellcheck disable=SC2317 # the steps call them
+print_settings() (
+	sysctl_write() { emit "$1 = $2"; }
+	group_set() { emit "link set dev $1 group $LINK_GROUP"; }
+	{ sysctls_set && watch_connections; } >"$work/sysctls"
+	[ ! -s "$work/sysctls" ] || { emit "# sysctl -p -" && cat "$work/sysctls"; }
+	groups_set >"$work/groups"
+	[ ! -s "$work/groups" ] || { emit "# ip -batch" && cat "$work/groups"; }
+)
+
 command_print() {
+	need_root
 	make_work
 	policy_read || exit 1
 	state=/dev/null
 	choose_backend
 	check_offload
 	plan_network
+	print_settings
 	for family in 4 6; do
 		[ ! -s "$work/rules$family" ] || {
 			emit "# ip -$family -batch"

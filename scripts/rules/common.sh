@@ -36,7 +36,7 @@ kernel_before() {
 }
 
 need_root() {
-	[ "$(id -u)" = 0 ] || die "must be run as root (it changes the network's rules)"
+	[ "$(id -u)" = 0 ] || die "must be run as root (it looks at the network's rules, and changes them)"
 }
 
 # Can a file have that many bytes? Half a plan on a full disk would read like a whole one

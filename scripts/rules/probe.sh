@@ -107,7 +107,7 @@ backend_works() {
 choose_backend() {
 	if [ -n "$forced" ]; then
 		backend=$forced
-		backend_works "$backend" || die "backend $backend does not work in this kernel (nfq-balancer-rules check says what is missing)"
+		backend_works "$backend" || die "backend $backend does not work in this kernel (nfq-balancer-rules check says which do)"
 		return
 	fi
 	for backend in nft nft+iptables iptables-nft iptables-legacy; do

@@ -308,6 +308,7 @@ plan_tables() { sed -n 's/.* table \([0-9]*\).*/\1/p' "$work/routes$1" | sort -u
 
 # Links' interfaces go into one group, so that the first ip rule can leave their
 # routes out. A group that somebody else gave is kept: the warning says the price.
+group_set() { ip link set dev "$1" group "$LINK_GROUP"; }
 groups_set() {
 	for interface in $interfaces; do
 		interface_find "$interface"
@@ -315,7 +316,7 @@ groups_set() {
 		'') state_note group "$interface" ;; # the daemon does it when it comes
 		0)
 			state_note group "$interface"
-			ip link set dev "$interface" group "$LINK_GROUP" || return 1
+			group_set "$interface" || return 1
 			;;
 		"$LINK_GROUP") ;;
 		*) warn "$interface is in interface group $interface_group already: flows settled on other links follow main's more specific routes through $interface" ;;

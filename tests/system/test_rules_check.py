@@ -201,11 +201,33 @@ def test_status(site):
 
 def test_print_does_nothing_and_is_what_start_does(site):
     w = site
+    w.router.sysctl({"net.ipv4.ip_forward": 0, "net.ipv4.conf.wan1.rp_filter": 1})
     text = w.balancer.rules("print").stdout
     assert w.router.run("nft", "list", "tables").stdout == ""
     assert "157" not in w.router.ip_show("rule")
     assert "route replace default via 198.51.100.1 dev wan1 table 101 proto 157" in text
     assert re.search(r"NFQUEUE|queue flags", text)
+    sections = {title: body.splitlines() for title, body in
+                (section.split("\n", 1) for section in text.removeprefix("# ").split("\n# "))}
+    before = {line.split(" = ")[0]: w.router.sh(f"cat /proc/sys/{line.split(' = ')[0]}").strip()
+              for line in sections["sysctl -p -"]}
+    w.balancer.rules("start")
+    after = {path: w.router.sh(f"cat /proc/sys/{path}").strip() for path in before}
+    assert sections["sysctl -p -"] == [f"{path} = {value}" for path, value in after.items() if value != before[path]]
+    assert "net/ipv4/ip_forward" in before and "net/ipv4/conf/wan1/rp_filter" in before
+    for line in sections["ip -batch"]:
+        _, _, _, interface, _, group = line.split()
+        assert f" group {group} " in w.router.ip_show(f"-N -o link show dev {interface}")
+    assert len(sections["ip -batch"]) == len(w.links)
+
+
+@pytest.mark.parametrize("action", ["print", "check", "status", "start"])
+def test_not_root(bare_lab, action):
+    """Nothing is said about the kernel then, which nobody could ask"""
+    host = bare_lab.host("router")
+    result = host.run("setpriv", "--reuid=65534", "--clear-groups", "sh", "-c", f"exec {RULES} -c /dev/null {action}", check=False)
+    assert result.returncode == 1 and result.stdout == ""
+    assert result.stderr.startswith("nfq-balancer-rules: must be run as root") and result.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("words, said", [
