@@ -6,13 +6,21 @@
 
 #define CAPACITY_UNIT 10000 /* bit/s */
 
+/* 0 is for what is not stated, however little that is */
+static uint32_t units_of(uint64_t bits)
+{
+	const uint64_t units = bits / CAPACITY_UNIT;
+
+	return units > UINT32_MAX ? UINT32_MAX : units || !bits ? (uint32_t)units : 1;
+}
+
 void link_runtime_set_capacities(struct link_runtime *runtime, const struct config *config)
 {
 	for (size_t i = 0; i < config->n_links; i++) {
 		const struct link_config *link = &config->links[i];
-		const uint64_t units = (link->download ? link->download : link->upload) / CAPACITY_UNIT;
 
-		link_runtime_set_capacity(runtime, (unsigned)i, units > UINT32_MAX ? UINT32_MAX : (uint32_t)units);
+		link_runtime_set_capacity(runtime, (unsigned)i,
+					  units_of(link->download ? link->download : link->upload));
 	}
 }
 

@@ -225,6 +225,23 @@ static void test_unstated_capacity_is_an_average_one(void **state)
 	free(bench);
 }
 
+/* 0 means that none is stated: a slow link must not come to that by rounding */
+static void test_slow_link_has_stated_its_capacity(void **state)
+{
+	struct config *config = fixture_balanced(STICKY_NONE);
+	struct link_runtime *runtime = fixture_zeroed(1, sizeof(*runtime));
+
+	(void)state;
+	config->links[0].download = 9600;
+	config->links[1].upload = 25000;
+	link_runtime_init(runtime, config);
+	assert_int_equal(link_runtime_capacity(runtime, 0), 1);
+	assert_int_equal(link_runtime_capacity(runtime, 1), 2);
+	assert_int_equal(link_runtime_capacity(runtime, 2), 0);
+	free(runtime);
+	config_free(config);
+}
+
 static void test_no_capacity_stated_goes_by_weight(void **state)
 {
 	const uint32_t capacities[] = { 0, 0, 0 };
@@ -496,6 +513,7 @@ int main(void)
 		cmocka_unit_test(test_tiny_beside_huge),
 		cmocka_unit_test(test_weight_scales_capacity),
 		cmocka_unit_test(test_unstated_capacity_is_an_average_one),
+		cmocka_unit_test(test_slow_link_has_stated_its_capacity),
 		cmocka_unit_test(test_no_capacity_stated_goes_by_weight),
 		cmocka_unit_test(test_ties_go_by_capacity),
 		cmocka_unit_test(test_noise_is_a_tie),
