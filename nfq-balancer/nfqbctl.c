@@ -158,6 +158,7 @@ static enum exit_status print_reply(FILE *in, bool is_status)
 {
 	enum exit_status verdict = EXIT_OK, status = EXIT_ERROR;
 	bool ended = false, first = true;
+	int error = 0; /* of standard output */
 	char *line = NULL, *held = NULL;
 	size_t size = 0;
 
@@ -175,7 +176,8 @@ static enum exit_status print_reply(FILE *in, bool is_status)
 			held = strdup(line);
 		else
 			fputs(line, stdout);
-		fflush(stdout);
+		if (fflush(stdout) != 0 && error == 0)
+			error = errno;
 	}
 	free(line);
 	if (!ended) {
@@ -187,6 +189,10 @@ static enum exit_status print_reply(FILE *in, bool is_status)
 		status = verdict;
 	}
 	free(held);
+	if (ferror(stdout)) {
+		fprintf(stderr, "nfqbctl: standard output: %s\n", strerror(error));
+		status = EXIT_ERROR;
+	}
 	return status;
 }
 
@@ -214,7 +220,8 @@ static enum exit_status talk(const char *path, const char *line, bool is_status)
 
 struct options {
 	const char *socket;
-	bool json, help, version, wrong;
+	bool json, help, version;
+	const char *wrong; /* option that is none, or lacks its value */
 };
 
 /* Options stand in front of the command; --json may also stand behind it. Returns the words left. */
@@ -231,8 +238,8 @@ static int parse_options(int argc, char **argv, struct options *options)
 			options->help = true;
 		else if (strcmp(argv[i], "-V") == 0 || strcmp(argv[i], "--version") == 0)
 			options->version = true;
-		else
-			options->wrong = true;
+		else if (!options->wrong)
+			options->wrong = argv[i];
 	}
 	return i;
 }
@@ -246,6 +253,8 @@ int main(int argc, char **argv)
 	const char *line;
 
 	if (options.wrong) {
+		fprintf(stderr, "nfqbctl: %s \"%s\"\n",
+			strcmp(options.wrong, "-s") == 0 ? "no path behind" : "unknown option", options.wrong);
 		usage(stderr);
 		return EXIT_USAGE;
 	}
@@ -253,7 +262,7 @@ int main(int argc, char **argv)
 		printf("nfqbctl %s\n", NFQB_VERSION);
 		return EXIT_OK;
 	}
-	if (options.help || (first + 1 == argc && strcmp(argv[first], "help") == 0)) {
+	if (options.help || (first + 1 == argc && !options.json && strcmp(argv[first], "help") == 0)) {
 		help();
 		return EXIT_OK;
 	}

@@ -338,6 +338,11 @@ def test_client_exit_status(world, balancer):
     assert run("set", "weight", "link 1", "2").returncode == 2
     assert run("set", "weight", "", "2").returncode == 2
     assert run("--colour").returncode == 2
+    assert run("--colour").stderr.startswith('nfqbctl: unknown option "--colour"\n')
+    assert world.router.run(CLIENT, "-s", check=False).stderr.startswith('nfqbctl: no path behind "-s"\n')
+    assert len(json.loads(run("--json", "help").stdout)["commands"]) > 12
+    lost = world.router.run("sh", "-c", 'exec "$@" >/dev/full', "sh", CLIENT, "-s", balancer.socket_path, "show", "links", check=False)
+    assert (lost.returncode, lost.stderr) == (1, "nfqbctl: standard output: No space left on device\n")
     assert run("x" * 5000).returncode == 2
     absent = run("status", socket="/nonexistent/control.sock")
     assert absent.returncode == 3 and "is the daemon running?" in absent.stderr
