@@ -4,8 +4,6 @@
  */
 #include "policy/runtime.h"
 
-#define CAPACITY_UNIT 10000 /* bit/s */
-
 /* 0 is for what is not stated, however little that is */
 static uint32_t units_of(uint64_t bits)
 {

@@ -17,13 +17,15 @@
 
 #include "policy/config.h"
 
+#define CAPACITY_UNIT 10000 /* bit/s */
+
 struct link_runtime {
 	_Alignas(64) _Atomic uint64_t usable[2]; /* IPv4, IPv6; bit i: links[i] takes new flows of that family */
 	_Atomic uint32_t generation; /* of weights and capacities: another one when any has changed */
 	_Atomic uint32_t measured; /* generation of what is measured */
 	uint32_t id[CONFIG_MAX_LINKS]; /* of links[i]; never changes: hashing must not depend on the order of links */
 	_Atomic uint32_t weight[CONFIG_MAX_LINKS];
-	_Atomic uint32_t capacity[CONFIG_MAX_LINKS]; /* 10 kbit/s, download before upload; 0: not stated */
+	_Atomic uint32_t capacity[CONFIG_MAX_LINKS]; /* in CAPACITY_UNITs, download before upload; 0: not stated */
 	_Atomic uint8_t scheduler[CONFIG_MAX_GROUPS]; /* enum scheduler, by group slot */
 	/* measured; 0: not known */
 	_Atomic uint32_t rtt_us[CONFIG_MAX_LINKS]; /* round trip of TCP handshakes */

@@ -18,7 +18,6 @@
  */
 #include "policy/sched_private.h"
 
-#define CAPACITY_UNIT 10000 /* bit/s, of link_runtime_capacity() */
 #define BURST 100 /* so many new flows fill a link, until the next sample tells */
 #define BITS_MAX (UINT64_C(1) << 50) /* a counter gone wild must not overflow */
 
