@@ -5,7 +5,6 @@
 VERSION := 0.1.0
 CC ?= cc
 PREFIX ?= /usr/local
-SYSCONFDIR ?= /etc
 BINDIR ?= $(PREFIX)/bin
 SBINDIR ?= $(PREFIX)/sbin
 LIBDIR ?= $(PREFIX)/lib/nfq-balancer
@@ -131,7 +130,7 @@ $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(if $(LIBFUZZER),,$(call obj,$
 
 # what `make install` puts where, as mode:source:target; `make uninstall` reads the same list
 INSTALL = 755:$(DAEMON):$(SBINDIR)/nfq-balancer 755:$(CLIENT):$(SBINDIR)/nfqbctl 755:$(REPLAY):$(BINDIR)/nfqb-replay \
-	755:scripts/nfq-balancer-rules:$(SBINDIR)/nfq-balancer-rules \
+	755:$(B)/scripts/nfq-balancer-rules:$(SBINDIR)/nfq-balancer-rules \
 	$(foreach f,$(wildcard scripts/rules/*.sh),644:$(f):$(LIBDIR)/rules/$(notdir $(f))) \
 	$(foreach f,$(wildcard man/*.[158]),644:$(f):$(MANDIR)/man$(subst .,,$(suffix $(f)))/$(notdir $(f))) \
 	$(foreach f,$(wildcard systemd/*.service),644:$(B)/$(f):$(UNITDIR)/$(notdir $(f))) \
@@ -140,12 +139,16 @@ INSTALL = 755:$(DAEMON):$(SBINDIR)/nfq-balancer 755:$(CLIENT):$(SBINDIR)/nfqbctl
 	$(foreach f,README.md CHANGELOG.md COPYING,644:$(f):$(DOCDIR)/$(f))
 UNITS_OF_SYSTEMD := $(patsubst %,$(B)/%,$(wildcard systemd/*.service))
 
-# always made: another PREFIX means another unit, which no file's time tells
+# always made: another PREFIX means another unit and script, which no file's time tells
 $(B)/systemd/%.service: systemd/%.service always
 	@mkdir -p $(@D)
 	sed 's|/usr/sbin/|$(SBINDIR)/|g' $< >$@
 
-install: all $(UNITS_OF_SYSTEMD) ## install under PREFIX (DESTDIR is honoured)
+$(B)/scripts/nfq-balancer-rules: scripts/nfq-balancer-rules always
+	@mkdir -p $(@D)
+	sed 's|^libdir=.*|libdir=$(LIBDIR)|' $< >$@
+
+install: all $(UNITS_OF_SYSTEMD) $(B)/scripts/nfq-balancer-rules ## install under PREFIX (DESTDIR is honoured)
 	@for entry in $(INSTALL); do \
 		mode=$${entry%%:*}; source=$${entry#*:}; target=$${source#*:}; source=$${source%%:*}; \
 		echo "install $$target"; install -D -m $$mode "$$source" "$(DESTDIR)$$target" || exit 1; \

@@ -3,10 +3,11 @@
 
 import os
 import re
+import subprocess
 
 import pytest
 from lab import wait_until
-from lab.paths import RULES
+from lab.paths import BUILD, ROOT, RULES
 from ruleset import BACKENDS, works
 
 
@@ -219,6 +220,21 @@ def test_print_does_nothing_and_is_what_start_does(site):
         _, _, _, interface, _, group = line.split()
         assert f" group {group} " in w.router.ip_show(f"-N -o link show dev {interface}")
     assert len(sections["ip -batch"]) == len(w.links)
+
+
+@pytest.mark.parametrize("elsewhere", ["", "LIBDIR", "SBINDIR"])
+def test_installed_where_make_was_told(tmp_path, elsewhere):
+    """The script finds its parts and the daemon, wherever they are said to be"""
+    make = ["make", "-s", "-C", ROOT, f"B={os.path.relpath(BUILD, ROOT)}", f"PREFIX={tmp_path}/usr"]
+    make += [f"{elsewhere}={tmp_path}/else/where"] if elsewhere else []
+    subprocess.run([*make, "install"], check=True, capture_output=True)
+    try:
+        [script] = tmp_path.rglob("nfq-balancer-rules")
+        result = subprocess.run([script, "-c", "/dev/null", "print"], capture_output=True, text=True, check=False)
+        assert result.returncode == 1 and "/dev/null: not a regular file" in result.stderr
+    finally:
+        subprocess.run([*make, "uninstall"], check=True)
+    assert [path for path in tmp_path.rglob("*") if not path.is_dir()] == []
 
 
 @pytest.mark.parametrize("action", ["print", "check", "status", "start"])
