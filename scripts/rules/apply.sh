@@ -112,6 +112,8 @@ warn_absent() {
 
 command_start() {
 	need_root
+	# who confirms over the network may lose the session halfway: it goes on, and is undone in time
+	[ -z "$confirm" ] || trap '' HUP
 	make_work
 	current_state
 	take_lock

@@ -552,6 +552,18 @@ def test_unconfirmed_start_on_an_active_router_is_undone(site, end):
     assert os.listdir(w.balancer.run_directory) == ["rules.lock"]
 
 
+def test_session_lost_while_it_starts(site):
+    """The hangup must not come between the rules and the process that takes them back"""
+    w = site
+    before = snapshot(w.router)
+    shims = Shims(w.router)
+    shims.put("ip", "*-batch*", 1, action="kill -HUP $PPID")
+    result = w.balancer.rules("start", "--confirm", "2", env=shims.env)
+    assert shims.reached(1) and "or this start is undone" in result.stdout
+    wait_until(lambda: not rollbacks(w), 20, "the rollback")
+    assert differences(before, snapshot(w.router)) == ""
+
+
 def test_unconfirmed_starts_go_back_to_the_last_confirmed(site):
     w = site
     before = snapshot(w.router)
