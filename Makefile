@@ -79,16 +79,25 @@ tools: $(TOOLS) $(LIVE) ## build the traffic tools of the tests and of bench/liv
 units: $(UNITS) ## build the unit tests
 fuzzers: $(FUZZERS) ## build the fuzzers to replay their corpora (CC=clang LIBFUZZER=1: to search)
 
-# one clear line, before the compiler's many, when a library is missing
-LIBRARIES := $(B)/libraries-found
+# one clear line, before the compiler's many, when a library is missing that the goals need
+NEEDED := $(if $(filter-out replay cost,$(or $(MAKECMDGOALS),all)),$(NET_PKGS)) $(if $(filter-out cost,$(or $(MAKECMDGOALS),all)),$(CONF_PKGS) $(REPLAY_PKGS))
+LIBRARIES := $(B)/libraries-found-$(words $(NEEDED))
 $(LIBRARIES): Makefile
 	@mkdir -p $(@D)
-	@command -v $(PKG_CONFIG) >/dev/null || { echo "missing: $(PKG_CONFIG); scripts/install-deps --build installs what the build needs" >&2; exit 1; }
-	@missing=; for p in $(NET_PKGS) $(CONF_PKGS) $(REPLAY_PKGS); do $(PKG_CONFIG) --exists $$p || missing="$$missing $$p"; done; \
+	@[ -z "$(strip $(NEEDED))" ] || command -v $(PKG_CONFIG) >/dev/null || { echo "missing: $(PKG_CONFIG); scripts/install-deps --build installs what the build needs" >&2; exit 1; }
+	@missing=; for p in $(NEEDED); do $(PKG_CONFIG) --exists $$p || missing="$$missing $$p"; done; \
 	[ -z "$$missing" ] || { echo "missing:$$missing; scripts/install-deps --build installs what the build needs" >&2; exit 1; }
 	@touch $@
 
-$(B)/%.o: %.c | $(LIBRARIES)
+# Everything is made anew with another version, compiler or flag, which no file's time tells; but
+# `make install` after `make CFLAGS=...` installs what was built
+BUILT_WITH := $(B)/built-with
+$(BUILT_WITH): export TEXT = $(filter-out -Werror,$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) $(ALL_LDFLAGS))
+$(BUILT_WITH): $(if $(filter-out install uninstall,$(or $(MAKECMDGOALS),all)),always,Makefile)
+	@mkdir -p $(@D)
+	@echo "$$TEXT" | cmp -s - $@ || echo "$$TEXT" >$@
+
+$(B)/%.o: %.c $(BUILT_WITH) | $(LIBRARIES)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CPPFLAGS) $(ALL_CFLAGS) -c -o $@ $<
 

@@ -344,10 +344,11 @@ struct decision decide_peek(const struct decider *decider, const struct flow *fl
 			    uint64_t now, int64_t scores[CONFIG_MAX_LINKS], uint64_t *sticky_age)
 {
 	struct policy_classes classes;
-	struct question q = ask(decider, flow, meta, &classes, now);
+	struct question q;
 	struct decision decision;
 
 	policy_classify(decider->policy, flow, meta, &classes);
+	q = ask(decider, flow, meta, &classes, now);
 	decision.tuple = 0;
 	memset(scores, 0, CONFIG_MAX_LINKS * sizeof(*scores));
 	*sticky_age = 0;
