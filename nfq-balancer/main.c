@@ -136,7 +136,7 @@ static struct config *load(const struct options *options)
 	struct config *config = config_load(options->file, &errors, &warnings);
 
 	print_messages("", &errors);
-	/* the rules script shows them once: its start checks before it prints */
+	/* of use to people: at the daemon's start, and in the rules script's check */
 	if (options->print == PRINT_PEOPLE)
 		print_messages("warning: ", &warnings);
 	config_messages_free(&errors);

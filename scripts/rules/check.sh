@@ -17,6 +17,7 @@ command_check() {
 		exit 1
 	}
 	finding ok "configuration $config"
+	check_configuration
 	! active_elsewhere || use_run_directory "$where"
 	check_backend
 	check_kernel
@@ -28,6 +29,14 @@ command_check() {
 	check_preferences
 	check_active
 	[ ! -e "$work/failed" ]
+}
+
+# What is odd there, but allowed: it comes when the configuration is printed for people
+check_configuration() {
+	"$binary" -c "$config" -n 2>&1 >/dev/null | sed -n 's/^warning: //p' >"$work/warnings"
+	while read -r warning; do
+		finding warn "$warning" "nfq-balancer.conf(5)"
+	done <"$work/warnings"
 }
 
 check_backend() {

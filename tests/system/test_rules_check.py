@@ -36,6 +36,12 @@ def has(levels, level, pattern):
     assert any(re.search(pattern, text) for text in levels[level]), f"{level} {pattern}: {levels}"
 
 
+def test_what_the_configuration_warns_of(site):
+    w = site
+    w.balancer.configure(w.links, rules={"rest": {"use": "balanced"}, "never": {"use": "link1"}})
+    has(findings(w), "warn", f'{w.balancer.config_path}:[0-9]+: rule "never" and all after it never match')
+
+
 def test_well_router(site):
     w = site
     w.balancer.start()
