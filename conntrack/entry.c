@@ -115,7 +115,7 @@ static struct tuple read_tuple(const struct nlattr *nest)
 		out.sport = read_u16(proto.at[CTA_PROTO_SRC_PORT]);
 		out.dport = read_u16(proto.at[CTA_PROTO_DST_PORT]);
 	} else {
-		/* of an echo, as in struct flow; 0 in other protocols */
+		/* of a query, as in struct flow; 0 in other protocols */
 		out.sport = read_u16(proto.at[CTA_PROTO_ICMP_ID] ? proto.at[CTA_PROTO_ICMP_ID]
 								 : proto.at[CTA_PROTO_ICMPV6_ID]);
 	}

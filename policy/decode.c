@@ -22,13 +22,6 @@
 #define PROTO_SCTP 132
 #define PROTO_UDPLITE 136
 
-enum icmp_echo_type {
-	ICMP4_REPLY = 0,
-	ICMP4_REQUEST = 8,
-	ICMP6_REQUEST = 128,
-	ICMP6_REPLY = 129,
-};
-
 struct packet {
 	const uint8_t *bytes;
 	size_t len; /* bytes at hand */
@@ -68,14 +61,26 @@ static enum decode_result read_ports(struct packet *packet, struct flow *out)
 	return DECODE_OK;
 }
 
-/* The identifier of an echo tells two pings of one host apart, as conntrack does */
-static enum decode_result read_icmp(struct packet *packet, struct flow *out, uint8_t request, uint8_t reply)
+/* Echo, timestamp, information, address mask: requests and replies (RFC 792, 950) */
+static bool is_query4(uint8_t type)
+{
+	return type == 0 || type == 8 || (type >= 13 && type <= 18);
+}
+
+/* Echo, node information (RFC 4443, 4620) */
+static bool is_query6(uint8_t type)
+{
+	return type == 128 || type == 129 || type == 139 || type == 140;
+}
+
+/* The identifier of a query tells two pings of one host apart, as conntrack does */
+static enum decode_result read_icmp(struct packet *packet, struct flow *out)
 {
 	const uint8_t *p = packet_at(packet, 0, 1);
 
 	if (!p)
 		return packet->error;
-	if (*p != request && *p != reply)
+	if (!(out->family == 4 ? is_query4(*p) : is_query6(*p)))
 		return DECODE_OK;
 	p = packet_at(packet, 4, 2);
 	if (!p)
@@ -94,9 +99,9 @@ static enum decode_result read_transport(struct packet *packet, struct flow *out
 	case PROTO_DCCP:
 		return read_ports(packet, out);
 	case IPPROTO_ICMP:
-		return out->family == 4 ? read_icmp(packet, out, ICMP4_REQUEST, ICMP4_REPLY) : DECODE_OK;
+		return out->family == 4 ? read_icmp(packet, out) : DECODE_OK;
 	case IPPROTO_ICMPV6:
-		return out->family == 6 ? read_icmp(packet, out, ICMP6_REQUEST, ICMP6_REPLY) : DECODE_OK;
+		return out->family == 6 ? read_icmp(packet, out) : DECODE_OK;
 	default:
 		return DECODE_OK;
 	}

@@ -28,7 +28,7 @@ struct flow_net {
 struct flow {
 	struct flow_addr src;
 	struct flow_addr dst;
-	uint16_t sport; /* host byte order; ICMP echo: the identifier */
+	uint16_t sport; /* host byte order; ICMP queries: the identifier */
 	uint16_t dport; /* host byte order; 0 where the protocol has none */
 	uint8_t family; /* 4 or 6 */
 	uint8_t protocol; /* IANA protocol number, after IPv6 extension headers */
