@@ -134,7 +134,7 @@ void links_set_missing(struct links *links, unsigned link, int family, const cha
 	if (*now == missing || (*now && missing && !strcmp(*now, missing)))
 		return;
 	*now = missing;
-	settle_state(links, link, missing ? missing : "gateway known");
+	settle_state(links, link, missing ? missing : "has a way out");
 }
 
 /* ---- names ---- */

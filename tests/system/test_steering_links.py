@@ -185,6 +185,8 @@ def test_shared_interface_loses_the_address_of_one_link(make_world):
     assert w.server.run(run.run)["by_peer"] == {one.address: 20}
     w.router.address(one.interface, f"{two.address}/28")
     wait_link(w, "link2", "up")
+    log = w.balancer.process.log()
+    assert "link link2 is down: no address" in log and "link link2 is up: has a way out" in log
 
 
 def test_interface_made_again_with_a_strict_filter(make_world):
