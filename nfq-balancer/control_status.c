@@ -15,6 +15,7 @@
 #include "nfq-balancer/control_private.h"
 #include "nfq-balancer/feedback.h"
 #include "nfq-balancer/human.h"
+#include "nfq-balancer/rtnl.h"
 #include "nfq-balancer/sampler.h"
 
 /* three of a link that is set up, one of a worker, and a few of the whole */
@@ -69,6 +70,26 @@ static void look_at_links(struct report *report)
 	}
 }
 
+static void count_ip_rule(const struct rtnl_object *object, void *data)
+{
+	unsigned *n = data;
+
+	*n += object->protocol == RTNL_PROTOCOL && object->bits == 0;
+}
+
+/* Daemons that manage the network take away what they do not know */
+static bool ip_rules_missing(const struct report *report)
+{
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned present = 0;
+
+		if (rtnl_rules(report->daemon->rtnl, i ? 6 : 4, count_ip_rule, &present) &&
+		    present < report->rules.ip_rules[i])
+			return true;
+	}
+	return false;
+}
+
 static void look_at_rules(struct report *report)
 {
 	if (!report->rules.active)
@@ -76,6 +97,8 @@ static void look_at_rules(struct report *report)
 	else if (!strncmp(report->rules.backend, "nft", 3) && !report->rules.counted)
 		trouble(report,
 			"the table inet nfq_balancer is gone (flushed by another program?); run nfq-balancer-rules restart");
+	else if (ip_rules_missing(report))
+		trouble(report, "ip rules are missing (flushed by another program?); run nfq-balancer-rules restart");
 	else if (!report->rules.same_policy)
 		trouble(report, "rules were made from another policy; run nfq-balancer-rules restart");
 }

@@ -118,6 +118,8 @@ static void read_state(const struct config *config, struct kernel_rules *out)
 		/* start writes it last and stop takes it away first */
 		if (!strncmp(line, "fingerprint ", strlen("fingerprint ")))
 			out->active = true;
+		for (unsigned i = 0; i < 2; i++)
+			out->ip_rules[i] += !strncmp(line, i ? "rule6 " : "rule4 ", 6) && strstr(line, " from all ");
 	}
 	fclose(file);
 	if (!strncmp(out->backend, "nft", strlen("nft")))

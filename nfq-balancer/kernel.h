@@ -35,6 +35,7 @@ struct kernel_rules {
 	bool active; /* rules.state says that they are whole: not while start or stop is at work */
 	bool same_policy; /* made from what the running configuration says */
 	char backend[24]; /* "nft", "nft+iptables", "iptables-nft", "iptables-legacy" */
+	unsigned ip_rules[2]; /* made for whatever source, IPv4 and IPv6; those of single addresses come and go */
 	bool counted; /* the fields below are known (nft backends) */
 	uint64_t decided[CONFIG_MAX_LINKS]; /* flows that the daemon decided, by link index */
 	uint64_t fallback[CONFIG_MAX_LINKS]; /* flows that the kernel's fallback decided */

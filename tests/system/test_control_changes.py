@@ -121,6 +121,17 @@ def test_set_scheduler(world):
     assert sorted(flows(world, 10, to=[world.servers[0]]).values()) == [5, 5]
 
 
+def test_ip_rules_that_somebody_took(world):
+    """As network daemons do that clean up what they did not make: connections leave by the wrong link then"""
+    for words in ("pref 10001 fwmark 0x8200/0xff00", "pref 10003"):
+        assert status(world.balancer)["status"] == "OK"
+        world.router.ip(f"rule del {words}")
+        [trouble] = status(world.balancer)["troubles"]
+        assert trouble.startswith("ip rules are missing")
+        world.balancer.rules("restart")
+    assert status(world.balancer)["status"] == "OK"
+
+
 # ---- reload ----
 
 def test_file_that_only_root_can_read(world):
