@@ -53,7 +53,8 @@ static void keep_address(const struct rtnl_object *object, void *data)
 {
 	struct look *look = data;
 
-	if (object->family == look->family)
+	/* that it may be used will be an event */
+	if (object->family == look->family && !object->tentative)
 		append(&look->addresses, object);
 }
 

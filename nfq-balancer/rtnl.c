@@ -110,6 +110,8 @@ static bool read_address(const struct nlmsghdr *message, struct rtnl_object *out
 	out->ifindex = (int)header->ifa_index;
 	out->bits = header->ifa_prefixlen;
 	out->global = header->ifa_scope < RT_SCOPE_LINK;
+	out->tentative = header->ifa_flags & IFA_F_DADFAILED ||
+			 (header->ifa_flags & (IFA_F_TENTATIVE | IFA_F_OPTIMISTIC)) == IFA_F_TENTATIVE;
 	/* point to point: IFA_LOCAL is ours, IFA_ADDRESS the peer's */
 	read_addr(a.at[IFA_LOCAL] ? a.at[IFA_LOCAL] : a.at[IFA_ADDRESS], &out->addr);
 	return out->family != 0;

@@ -41,6 +41,7 @@ struct rtnl_object {
 	struct flow_addr addr;
 	uint8_t bits; /* in the family's own length: 0..32, 0..128 */
 	bool global; /* scope of the address: neither link nor host */
+	bool tentative; /* RTNL_ADDRESS: nobody may use it yet, or never, as somebody else has it (RFC 4862) */
 	/* RTNL_ROUTE, RTNL_RULE */
 	uint32_t table;
 	uint32_t priority; /* metric of the route, preference of the rule */

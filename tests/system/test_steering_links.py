@@ -4,6 +4,7 @@
 import re
 
 import pytest
+from control import status
 from lab import Server, wait_until
 from lab.topology import Link
 from lab.traffic import Client
@@ -187,6 +188,27 @@ def test_shared_interface_loses_the_address_of_one_link(make_world):
     wait_link(w, "link2", "up")
     log = w.balancer.process.log()
     assert "link link2 is down: no address" in log and "link link2 is up: has a way out" in log
+
+
+def test_address_that_somebody_else_has(make_world):
+    """IPv6 finds out by itself, and uses such an address no more: so does the link."""
+    w = make_world(links=2, ipv6="nat66")
+    link = w.links[1]
+    steer(w)
+    here, there = f"{link.address6}/64 dev {link.interface}", "link link2: no IPv6: no address"
+    w.router.sysctl({f"net.ipv6.conf.{link.interface}.accept_dad": 1, f"net.ipv6.conf.{link.interface}.dad_transmits": 1})
+    w.router.ip(f"address del {here}")
+    w.internet.ip(f"address add {here} nodad")
+    w.router.ip(f"address add {here}")
+    wait_until(lambda: "dadfailed" in w.router.ip_show(f"-6 address show dev {link.interface}"), 10, "the kernel to know")
+    wait_until(lambda: there in status(w.balancer)["troubles"], 5, "the daemon to know")
+    result, split = from_all_clients(w, 60, to=w.servers6)
+    all_well(result, 60)
+    only(split, "link1")
+    w.internet.ip(f"address del {here}")
+    w.router.ip(f"address del {here}", f"address add {here}")
+    wait_until(lambda: there not in status(w.balancer)["troubles"], 10, "the link to have its address")
+    assert "cannot set route" not in w.balancer.process.log()
 
 
 def test_interface_made_again_with_a_strict_filter(make_world):
