@@ -302,6 +302,14 @@ static const char *nearest_key(const cfg_t *cfg, const char *word)
 	return nearest;
 }
 
+/* "Mbit", as in "download = 100 Mbit" */
+static bool is_unit(const char *word)
+{
+	const char *unit = word + (*word != '\0' && strchr("kKMG", *word) != NULL);
+
+	return strcmp(unit, "bit") == 0 || strcmp(unit, "bit/s") == 0;
+}
+
 static void unknown_key(cfg_t *cfg, const char *word)
 {
 	const char *nearest = nearest_key(cfg, word);
@@ -314,6 +322,10 @@ static void unknown_key(cfg_t *cfg, const char *word)
 	else if (cfg->title != NULL &&
 		 (strcmp(word, "link") == 0 || strcmp(word, "group") == 0 || strcmp(word, "rule") == 0))
 		parse_error(current, current->file, line, "\"%s\" within a section, expected '}' before it", word);
+	else if (is_unit(word))
+		parse_error(current, current->file, line,
+			    "unexpected \"%s\", expected it behind its number without a space, or both in quotes",
+			    shown);
 	else if (nearest != NULL)
 		parse_error(current, current->file, line, "unknown key \"%s\", did you mean \"%s\"?", shown, nearest);
 	else

@@ -45,6 +45,10 @@ static const struct bad_case cases[] = {
 	  "t.conf:1: include \"t.conf\": more than 16 files deep, expected fewer: does it include itself?\n" },
 	{ "include open", "include(\"open.inc\")\n",
 	  "open.inc:4: '{' is opened here and never closed, expected '}'\n" },
+	{ "unit apart", "link \"a\" { id = 1\n download = 100 Mbit }\n",
+	  "t.conf:2: link \"a\": unexpected \"Mbit\", expected it behind its number without a space, or both in quotes\n" },
+	{ "unit apart", "link \"a\" { id = 1\n download = 100 bit/s }\n",
+	  "t.conf:2: link \"a\": unexpected \"bit/s\", expected it behind its number without a space, or both in quotes\n" },
 };
 
 static void syntax_errors(void **state)
