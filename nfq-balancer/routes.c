@@ -235,6 +235,36 @@ static bool may_remove(const struct look *look)
 	return !look->addresses.cut && !look->wanted.cut;
 }
 
+/* Does it name a source that the interface has no more? The kernel flushes such routes from main's table only,
+ * where a link keeps other addresses (net.ipv4.conf.*.promote_secondaries). */
+static bool has_stale_source(const struct look *look, const struct rtnl_object *route)
+{
+	if (!route->has_source || look->addresses.cut)
+		return false;
+	for (unsigned i = 0; i < look->addresses.n; i++) {
+		if (!memcmp(&look->addresses.at[i].addr, &route->source, sizeof(route->source)))
+			return false;
+	}
+	return true;
+}
+
+/* A default that was set while the link's own address was away: prefer_source() */
+static bool lacks_source(const struct rtnl_object *route, const struct rtnl_object *wanted)
+{
+	return !wanted->bits && wanted->has_source && !route->has_source;
+}
+
+static bool in_place(const struct look *look, const struct rtnl_object *wanted)
+{
+	for (unsigned i = 0; i < look->present.n; i++) {
+		const struct rtnl_object *route = &look->present.at[i];
+
+		if (same_route(route, wanted) && !has_stale_source(look, route) && !lacks_source(route, wanted))
+			return true;
+	}
+	return false;
+}
+
 /* Remove first: an IPv6 default through an old gateway would stay beside the new one */
 static void apply_routes(struct look *look)
 {
@@ -245,7 +275,7 @@ static void apply_routes(struct look *look)
 			change(look, rtnl_route_delete, route, "remove route");
 	}
 	for (unsigned i = 0; i < look->wanted.n; i++) {
-		if (!listed(&look->present, &look->wanted.at[i], same_route))
+		if (!in_place(look, &look->wanted.at[i]))
 			change(look, rtnl_route_replace, &look->wanted.at[i], "set route");
 	}
 }

@@ -137,6 +137,8 @@ static bool read_route(const struct nlmsghdr *message, struct rtnl_object *out)
 		out->addr.b[10] = out->addr.b[11] = 0xff;
 	out->has_gateway = a.at[RTA_GATEWAY] != NULL;
 	read_addr(a.at[RTA_GATEWAY], &out->gateway);
+	out->has_source = a.at[RTA_PREFSRC] != NULL;
+	read_addr(a.at[RTA_PREFSRC], &out->source);
 	return out->family != 0 && !(header->rtm_flags & RTM_F_CLONED);
 }
 

@@ -49,7 +49,7 @@ struct rtnl_object {
 	bool unicast; /* type of the route */
 	bool has_gateway;
 	struct flow_addr gateway;
-	bool has_source; /* preferred source address, only written */
+	bool has_source; /* RTNL_ROUTE: preferred source address */
 	struct flow_addr source;
 	uint32_t unmarked_mask; /* RTNL_RULE, only written: for packets whose mark is 0 in this mask */
 };

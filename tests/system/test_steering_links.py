@@ -186,8 +186,22 @@ def test_shared_interface_loses_the_address_of_one_link(make_world):
     assert w.server.run(run.run)["by_peer"] == {one.address: 20}
     w.router.address(one.interface, f"{two.address}/28")
     wait_link(w, "link2", "up")
+    wait_until(lambda: re.search(rf"default via {two.gateway} dev {one.interface} .*src {two.address}",
+                                 w.router.ip_show("route show table 102")), 5, "the default route with its source")
     log = w.balancer.process.log()
     assert "link link2 is down: no address" in log and "link link2 is up: has a way out" in log
+
+
+def test_another_address_of_the_same_network(make_world):
+    """The link's own route to its network does not go on naming the address before as source."""
+    w = make_world(links=2)
+    link = w.links[1]
+    steer(w)
+    w.router.sysctl({f"net.ipv4.conf.{link.interface}.promote_secondaries": 1})
+    other = str(link.network[5])
+    w.router.ip(f"address add {other}/28 dev {link.interface}", f"address del {link.address}/28 dev {link.interface}")
+    wait_until(lambda: f"{link.network} dev {link.interface} proto 157 scope link src {other} "
+               in w.router.ip_show("route show table 102"), 10, "the route to have the new address")
 
 
 def test_address_that_somebody_else_has(make_world):
