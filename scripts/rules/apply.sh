@@ -113,7 +113,7 @@ warn_absent() {
 command_start() {
 	need_root
 	# who confirms over the network may lose the session halfway: it goes on, and is undone in time
-	[ -z "$confirm" ] || trap '' HUP
+	[ -z "$confirm" ] || { trap '' HUP && trap : PIPE; }
 	make_work
 	current_state
 	take_lock

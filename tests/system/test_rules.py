@@ -564,6 +564,17 @@ def test_session_lost_while_it_starts(site):
     assert differences(before, snapshot(w.router)) == ""
 
 
+def test_nobody_reads_what_it_says(site):
+    """As when the connection of `ssh router nfq-balancer-rules start --confirm 60` breaks: the pipe is closed"""
+    w = site
+    before = snapshot(w.router)
+    w.router.run("sh", "-c", '"$@" | true', "sh", RULES, "-c", w.balancer.config_path, "start", "--confirm", "2",
+                 env={"NFQB_BINARY": DAEMON, "NFQB_POINTERS": w.balancer.directory + "/pointers"})
+    assert rollbacks(w)
+    wait_until(lambda: not rollbacks(w), 20, "the rollback")
+    assert differences(before, snapshot(w.router)) == ""
+
+
 def test_unconfirmed_starts_go_back_to_the_last_confirmed(site):
     w = site
     before = snapshot(w.router)
