@@ -36,7 +36,8 @@ static struct choice choose(const struct sched_group *memory, struct sched_lineu
 	const struct sched_room *room = &lineup->room;
 	uint64_t fresh;
 
-	sched_room_follow(lineup, input);
+	sched_room_learn(lineup, input);
+	sched_counts_follow(lineup, input);
 	fresh = room->links & room->unmeasured & ~atomic_load_explicit(&memory->tried, memory_order_relaxed);
 	if (fresh)
 		return (struct choice){ fresh, true };

@@ -119,8 +119,9 @@ void sched_counts_follow(struct sched_lineup *lineup, const struct sched_input *
 
 /* ---- room ---- */
 
-/* The same, with what was measured: who has room, and in which order */
-void sched_room_follow(struct sched_lineup *lineup, const struct sched_input *input);
+/* Who has room up to how many flows, and in which order, as the last samples say. Before
+ * sched_counts_follow(), which looks at all links again when they are new. */
+void sched_room_learn(struct sched_lineup *lineup, const struct sched_input *input);
 
 /* Has this candidate room with so many flows, the new one among them? */
 bool sched_room_update(struct sched_room *room, unsigned link, uint32_t flows);

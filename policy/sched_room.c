@@ -120,13 +120,12 @@ bool sched_room_update(struct sched_room *room, unsigned link, uint32_t flows)
 	return has;
 }
 
-void sched_room_follow(struct sched_lineup *lineup, const struct sched_input *input)
+void sched_room_learn(struct sched_lineup *lineup, const struct sched_input *input)
 {
 	struct sched_room *room = &lineup->room;
 
-	if (room->group != input->group || room->measured != link_runtime_measured_generation(input->runtime)) {
-		learn(room, input);
-		lineup->counts.known = false;
-	}
-	sched_counts_follow(lineup, input);
+	if (room->group == input->group && room->measured == link_runtime_measured_generation(input->runtime))
+		return;
+	learn(room, input);
+	lineup->counts.known = false;
 }

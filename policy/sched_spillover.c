@@ -9,7 +9,8 @@ static unsigned choose(struct sched_lineup *lineup, const struct sched_input *in
 {
 	const struct sched_order *listed = &lineup->room.listed;
 
-	sched_room_follow(lineup, input);
+	sched_room_learn(lineup, input);
+	sched_counts_follow(lineup, input);
 	return listed->room ? listed->link[sched_lowest(listed->room)] : sched_least_loaded(lineup, input, noise);
 }
 
