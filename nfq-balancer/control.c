@@ -309,7 +309,7 @@ static int open_socket(const struct config *config, char *error, size_t size)
 	return -1;
 }
 
-/* Room for a thousand clients, and what must be left for everything else */
+/* Room for four thousand clients, and what must be left for everything else */
 static unsigned client_limit(void)
 {
 	struct rlimit limit;

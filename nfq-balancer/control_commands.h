@@ -17,7 +17,7 @@
 	X("show links", "", 0, 0, control_show_links, "links: state, weight, capacity, mark, table, gateways")         \
 	X("show groups", "", 0, 0, control_show_groups, "groups: links by tier, scheduler, stickiness")                \
 	X("show rules", "", 0, 0, control_show_rules, "rules in order, with the new flows each has taken")             \
-	X("show stats", "", 0, 0, control_show_stats, "counters of workers, queues and kernel")                        \
+	X("show stats", "", 0, 0, control_show_stats, "counters of workers, links, feedback, queues and kernel")       \
 	X("show config", "", 0, 0, control_show_config, "the running configuration, defaults included")                \
 	X("show decisions", "[N]", 0, 1, control_show_decisions, "the last N decisions (20), newest last")             \
 	X("show flows", "[link NAME] [client ADDR] [port N] [proto NAME]", 0, 8, control_flows,                        \

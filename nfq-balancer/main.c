@@ -43,7 +43,8 @@ static void usage(FILE *out)
 	      "  -s, --syslog       log to syslog instead of standard error\n"
 	      "      --commit=PATH  write the conntrack mark with the verdict, or leave it to the\n"
 	      "                     rules' commit chain (default: what the kernel can)\n"
-	      "  -v, --version      print the version\n",
+	      "  -v, --version      print the version\n"
+	      "  -h, --help         print this\n",
 	      out);
 }
 

@@ -228,7 +228,7 @@ struct config {
 	uint64_t checksum; /* of the bytes of all files: "file unchanged" */
 };
 
-/* ---- the mark (DESIGN.md 1; NOTES.md "The mark") ----
+/* ---- the mark (NOTES.md, "The mark") ----
  * Inside the mask, the top bit is `settled`: routing has confirmed the link, the
  * flow's table comes before main. The other bits are the link id, with
  *   id 0, settled      a packet that waits for a decision (queue, then fallback)

@@ -34,8 +34,8 @@ uint64_t config_files_checksum(const struct config *config);
 /* The first of its files that this process cannot read now, and why; NULL when it can read all */
 const char *config_files_unreadable(const struct config *config, const char **why);
 
-/* May `next` replace `running` without a restart of daemon and rules? Mask, queues,
- * links' ids, interfaces and tables may not change by reload. Appends one message for
+/* May `next` replace `running` without a restart of daemon and rules? Mask, queues, the links with
+ * their ids, interfaces and tables, sticky-entries, user, socket and directories may not. Appends one message for
  * each difference that forbids it and returns false; otherwise gives groups the
  * slots of their namesakes and returns true. */
 bool config_inherit(struct config *next, const struct config *running, struct config_messages *errors);

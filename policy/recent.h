@@ -2,7 +2,7 @@
 /*
  * policy/recent.h - the answers of the last seconds: same tuple, same answer
  *
- * Two packets of one new flow can be queued together (KERNEL.md 4: SYN retransmit,
+ * Two packets of one new flow can be queued together (a SYN sent again,
  * A and AAAA from one socket). The kernel's queue choice hashes addresses and
  * protocol, so both reach the same worker: one table per worker, not shared.
  * Direct sets of four, oldest out first, fixed memory.

@@ -3,10 +3,10 @@
  * policy/sched.h - schedulers: which of these links is next
  *
  * A scheduler chooses among `candidates` (never empty) by runtime weight. One
- * sched_state per worker, zeroed at first; it is not shared. A new scheduler touches three files:
- * its own, the table in sched.c and enum scheduler in config.h.
+ * sched_state per worker, zeroed at first; it is not shared. What a new scheduler touches
+ * stands in NOTES.md, "Where is what".
  *
- *   wrr   smooth weighted round robin: in turns, without bursts, exact over any whole round.
+ *   wrr   in turns by weight, dealt down a tree of halves: no bursts, exact over any whole round.
  *   hash  weighted rendezvous hashing (Thaler & Ravishankar 1998; weights after
  *         Schindelhauer & Schomaker 2005): smallest -ln(h)/weight wins, in integers,
  *         for each of 65,536 buckets of flows. Only flows of a changed link move.

@@ -4,9 +4,10 @@
 # common.sh - messages, temporary files, the lock, the state file
 #
 # rules.state holds `key value` lines: first version, backend, checksum, checksum-weightless,
-# started, fingerprint (these the daemon reads; the last only while everything is in place:
-# until then, and from the first moment of a stop, the daemon touches no route and
-# no rule), then one line for each thing that `stop` has to undo.
+# started, fingerprint (the last only while everything is in place: until then, and from
+# the first moment of a stop, the daemon touches no route and no rule), then one line for
+# each thing that `stop` has to undo. The daemon reads backend, both checksums and
+# fingerprint, and of the rest the lines fallback, rule4 and rule6.
 # A line is written before the thing is done, and undoing what was never done is
 # no error; so whatever moment a `start` dies at, `stop` cleans up after it.
 
