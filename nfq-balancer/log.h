@@ -3,7 +3,7 @@
  * nfq-balancer/log.h - messages to stderr or syslog
  *
  * One line per event, never per packet. Control thread only. Under systemd
- * (JOURNAL_STREAM set) lines carry the <N> priority prefix of sd-daemon(3).
+ * (JOURNAL_STREAM names stderr) lines carry the <N> priority prefix of sd-daemon(3).
  */
 #ifndef NFQB_LOG_H
 #define NFQB_LOG_H
