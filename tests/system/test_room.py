@@ -14,7 +14,8 @@ from lab.host import wait_until
 
 ORIGINAL = 262144
 RUN = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where the tests run in a shell's background
 sys.path.insert(0, sys.argv[1])
 from lab import room
 with room.raised(int(sys.argv[2]), *sys.argv[3:]):
