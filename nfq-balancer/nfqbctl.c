@@ -38,7 +38,10 @@ static void usage(FILE *out)
 static void help(void)
 {
 	usage(stdout);
-	printf("\nCommands (without one: status):\n");
+	printf("  -s SOCKET  the daemon's socket (default: $NFQBCTL_SOCKET, or %s)\n"
+	       "  --json     answers for programs; before or behind the command\n"
+	       "\nCommands (without one: status):\n",
+	       DEFAULT_SOCKET);
 	CONTROL_COMMANDS(PRINT_HELP)
 }
 #undef PRINT_HELP
