@@ -6,7 +6,7 @@ import os
 import socket
 import weakref
 
-from lab.host import wait_until
+from lab.host import PATIENCE, wait_until
 from lab.paths import CLIENT, DAEMON, RULES
 
 
@@ -144,7 +144,7 @@ class Balancer:
     def control(self, line, timeout=10):
         """Say one line to the control socket; the reply's lines, the last one "ok" or "error ..."."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
-            stream.settimeout(timeout)
+            stream.settimeout(timeout * PATIENCE)
             stream.connect(self.socket_path)
             stream.sendall(line.encode() + b"\n")
             reply = b""

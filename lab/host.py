@@ -67,14 +67,14 @@ class Process:
 
     def wait(self, timeout=30):
         """Its exit status, when it ends by itself."""
-        return self.popen.wait(timeout)
+        return self.popen.wait(timeout * PATIENCE)
 
     def stop(self, number=signal.SIGTERM, timeout=10):
         """Ask it to end, wait, insist. Returns the exit status."""
         if self.alive():
             self.popen.send_signal(number)
             try:
-                self.popen.wait(timeout)
+                self.popen.wait(timeout * PATIENCE)
             except subprocess.TimeoutExpired:
                 self.popen.kill()
         status = self.popen.wait()

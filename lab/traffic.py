@@ -54,7 +54,7 @@ class Server:
             raise RuntimeError("traffic-server: " + self.process.log())
 
     def _line(self):
-        if not select.select([self.process.popen.stdout], [], [], 30)[0]:
+        if not select.select([self.process.popen.stdout], [], [], 30 * PATIENCE)[0]:
             raise TimeoutError("traffic-server does not answer")
         return self.process.popen.stdout.readline().rstrip("\n")
 
@@ -148,17 +148,23 @@ def flood(host, to, run=None, **options):
     return result
 
 
-def arrived(server, run, quiet=0.3, timeout=10):
-    """Wait until no more of a run arrives; its counts."""
-    seen = {"packets": -1}
+def arrived(server, flows, quiet=0.3, timeout=20):
+    """
+    Wait until so many flows, of all runs since the server's counts began, arrived there or were
+    dropped by it, and no packet more comes; the server's report. What is late is not lost.
+    """
+    seen = {}
 
     def settled():
-        now = server.run(run)
-        same = now["packets"] == seen["packets"]
+        before, now = seen.get("runs"), server.report()
         seen.update(now)
-        return same
+        return before == now["runs"] and sum(run["flows"] for run in now["runs"].values()) + now["drops"] >= flows
 
-    wait_until(settled, timeout, f"the end of run {run}", interval=quiet)
+    try:
+        wait_until(settled, timeout, interval=quiet)
+    except TimeoutError:
+        found = {run: counts["flows"] for run, counts in seen["runs"].items()}
+        raise AssertionError(f"of {flows} flows arrived {found}, dropped there {seen['drops']}") from None
     return seen
 
 

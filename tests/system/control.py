@@ -5,6 +5,8 @@ import json
 import socket
 import time
 
+from lab.host import PATIENCE
+
 
 class Speaker:
     """One connection to the control socket, kept open; says and reads as it is told."""
@@ -12,7 +14,7 @@ class Speaker:
     def __init__(self, balancer, timeout=10):
         self.balancer = balancer
         self.stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.stream.settimeout(timeout)
+        self.stream.settimeout(timeout * PATIENCE)
         self.stream.connect(balancer.socket_path)
         self.rest = b""
 
@@ -62,7 +64,7 @@ class Speaker:
 
     def until(self, wanted, timeout=10):
         """Read lines until one satisfies `wanted`; return it."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * PATIENCE
         while time.monotonic() < deadline:
             line = self.line()
             if wanted(line):

@@ -186,8 +186,8 @@ def test_flood_spills_into_the_fallback(make_world, figures, scale):
     assert flows < room, f"nf_conntrack_max is {room}: too small for {flows} flows (NFQB_SCALE makes it fewer)"
     assert w.server
     sent = flood(w.clients[0], w.servers, port="5000-5019", flows=flows)
-    far = arrived(w.server, sent["run"])
-    drops = w.server.report()["drops"]
+    report = arrived(w.server, flows)
+    far, drops = report["runs"][str(sent["run"])], report["drops"]
     counts = w.balancer.counters()
     decided, fallback = w.balancer.decided(), w.balancer.fallback()
     queues = w.balancer.queues()
@@ -211,7 +211,8 @@ def test_one_source_cannot_take_the_queue(make_world, scale):
     modest = w.traffic(w.clients[1], flows=60, rate=30)
     all_well(greedy.result(), scale(4000))
     all_well(modest.result(), 60)
-    assert w.balancer.fallback() >= scale(3000)
+    # the limit for each second, and as much at once before
+    assert w.balancer.fallback() >= scale(4000) - 100 * (greedy.result()["seconds"] + 2)
     # the fallback would send 8 of 10 through link3, the policy sends 1 of 6
     assert w.split(modest.run)["link3"] <= 20
     assert w.balancer.decided() + w.balancer.fallback() == scale(4000) + 60
