@@ -12,10 +12,16 @@ import signal
 
 import pytest
 from lab import wait_until
+from lab.host import PATIENCE
 from steering import all_well
 
 FLOWS = 13  # odd: taken in turn, the second packets would all meet the other link
 DROPS_DUPLICATES = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 12)
+
+
+def keep_entries(world):
+    """However long a slow machine takes: UDP's entries last until they are counted."""
+    world.router.sysctl({"net.netfilter.nf_conntrack_udp_timeout": 600})
 
 
 def count_arrivals(world):
@@ -40,6 +46,7 @@ def test_two_packets_of_one_flow(make_world, protocol):
     """Weights 1:1 and no stickiness: without a memory the second packet of each flow would take the other link."""
     world = make_world(links=2, clients=1)
     count_arrivals(world)
+    keep_entries(world)
     daemon = world.balancer
     # without the daemon nothing passes: no packet is decided by the fallback
     daemon.configure(world.links, source_limit=0)
@@ -61,7 +68,9 @@ def test_two_packets_of_one_flow(make_world, protocol):
         assert result["answers"] == result["requests"] == 2 * FLOWS
         assert seen == {name: 2 * flows for name, flows in split.items()}
     elif DROPS_DUPLICATES:
-        assert seen == split
+        # of each flow one repetition and more was dropped; what a slow machine repeats later is no duplicate
+        assert all(seen[name] >= flows for name, flows in split.items()), seen
+        assert sum(seen.values()) <= result["retransmits"], (seen, split)
     else:
         assert daemon.decided() == FLOWS, "a duplicate counts as a flow"
         assert all(flows <= seen[name] <= 3 * flows for name, flows in split.items()), seen
@@ -83,7 +92,8 @@ def test_first_packet_waits_while_fallback_takes_second(make_world):
     # a turn ahead of the fallback, the daemon takes the other link for each
     all_well(world.traffic(flows=1, udp=True).result(), 1)
     daemon.process.send_signal(signal.SIGSTOP)
-    run = world.traffic(flows=FLOWS, rate=1000, udp=True, packets=2, spread=0.5)
+    # (in their order, and long after the last of the first ones)
+    run = world.traffic(flows=FLOWS, rate=1000, udp=True, packets=2, spread=2 * PATIENCE)
     wait_until(lambda: daemon.fallback() == FLOWS, 10, "the second packets to pass")
     assert daemon.queues()["waiting"] == FLOWS
     daemon.process.send_signal(signal.SIGCONT)

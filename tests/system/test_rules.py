@@ -139,8 +139,7 @@ def test_restart_deletes_no_base_chain(site, backend):
     monitor = w.router.start("nft", "monitor", "destroy", "chains", name="monitor")
     wait_until(lambda: os.readlink(f"/proc/{monitor.pid}/exe").endswith("nft"), 5)
     probe = "nft add table inet probe; nft add chain inet probe c; nft delete chain inet probe c; nft delete table inet probe"
-    w.router.sh(probe)
-    wait_until(lambda: "inet probe" in monitor.log() or not w.router.sh(probe), 5, "nft monitor")
+    wait_until(lambda: w.router.sh(probe) or "inet probe" in monitor.log(), 5, "nft monitor")
     w.balancer.rules("restart")
     w.router.sh("nft add table inet last; nft add chain inet last c; nft delete chain inet last c; nft delete table inet last")
     wait_until(lambda: "inet last" in monitor.log(), 5, "the last chain's end")
@@ -535,10 +534,11 @@ def test_unconfirmed_start_on_an_active_router_is_undone(site, end):
     w.balancer.rules("start")
     once = snapshot(w.router)
     w.balancer.configure(w.links[:1], local=True)
-    said = w.balancer.rules("start", "--confirm", "2" if end == "rollback" else "99").stdout
+    said = w.balancer.rules("start", "--confirm", "99").stdout
     assert "refreshed" in said and "or this start is undone" in said
     assert differences(once, snapshot(w.router)) != ""
     if end == "rollback":
+        w.balancer.rules("start", "--confirm", "1")  # nothing changed: the new time counts
         wait_until(lambda: not rollbacks(w), 20, "the rollback")
         assert differences(unordered(once), unordered(snapshot(w.router))) == ""
         assert "changed since" in w.balancer.rules("status", check=False).stdout
@@ -568,9 +568,11 @@ def test_nobody_reads_what_it_says(site):
     """As when the connection of `ssh router nfq-balancer-rules start --confirm 60` breaks: the pipe is closed"""
     w = site
     before = snapshot(w.router)
-    w.router.run("sh", "-c", '"$@" | true', "sh", RULES, "-c", w.balancer.config_path, "start", "--confirm", "2",
-                 env={"NFQB_BINARY": DAEMON, "NFQB_POINTERS": w.balancer.directory + "/pointers"})
-    assert rollbacks(w)
+    for seconds in ("99", "1"):  # the second time nothing changes but the time that is left
+        w.router.run("sh", "-c", '"$@" | true', "sh", RULES, "-c", w.balancer.config_path, "start", "--confirm", seconds,
+                     env={"NFQB_BINARY": DAEMON, "NFQB_POINTERS": w.balancer.directory + "/pointers"})
+        if seconds == "99":
+            assert rollbacks(w)
     wait_until(lambda: not rollbacks(w), 20, "the rollback")
     assert differences(before, snapshot(w.router)) == ""
 

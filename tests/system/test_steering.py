@@ -69,8 +69,8 @@ def test_wrr_shares_ipv6_nat66(make_world, figures, scale, protocol):
 def test_wrr_shares_udp(make_world, figures, scale):
     flows = scale(2000) * 3
     w = steer(make_world(weights=WEIGHTS))
-    # half a second between packets: a second one that finds the first still queued would be decided, too
-    result, split = from_all_clients(w, flows, udp=True, packets=3, spread=1)
+    # a second packet that finds the first still queued would be decided, too
+    result, split = from_all_clients(w, flows, udp=True, packets=3, spread=1, in_turn=True)
     figures(flows=flows, split=split, fallback=w.balancer.fallback())
     all_well(result, flows)
     shares(split, WEIGHTS)
@@ -178,7 +178,7 @@ def test_bypass_takes_mains_route_and_is_asked_once(make_world):
     steer(w, rules={"out": {"destination_port": ["5001"], "use": "bypass"}, "rest": {"use": "balanced"}})
     w.router.ip(f"route replace default via {w.links[2].gateway}")
     for udp in (False, True):
-        run = w.traffic(flows=200, rate=1000, packets=5, spread=0.2, port=5001, udp=udp)
+        run = w.traffic(flows=200, rate=1000, packets=5, spread=0.2, port=5001, udp=udp, in_turn=udp)
         all_well(run.result(), 200)
         only(w.split(run.run), "link3")
     assert w.balancer.fallback() == w.balancer.decided() == 0

@@ -15,6 +15,7 @@
  *   --parallel N     open at once with --rate 0 (default 256)
  *   --packets K      requests per flow (default 1)
  *   --spread S       seconds from a flow's first request to its last (default 0)
+ *   --in-turn        UDP requests wait for the answer before, as TCP's do
  *   --hold           keep each flow's last request back until SIGUSR1
  *   --want B         bytes per answer (default the least, 44)
  *   --timeout S      patience for a connection or an answer (default 20)
@@ -71,7 +72,7 @@ struct tally { /* how many flows of each name */
 };
 
 static struct options {
-	bool udp, hold;
+	bool udp, hold, in_turn;
 	struct sockaddr_storage to[TRAFFIC_MAX_ADDRESSES], from[TRAFFIC_MAX_ADDRESSES];
 	unsigned n_to, n_from;
 	unsigned port, last_port, from_port, last_from_port;
@@ -197,7 +198,7 @@ static void flow_request(struct flow *flow, uint64_t now)
 	}
 	flow->seq++;
 	result.requests++;
-	if (options.udp && flow->seq < options.packets) {
+	if (options.udp && !options.in_turn && flow->seq < options.packets) {
 		flow->state = IDLE;
 		timer_set(flow, next_request_due(flow));
 	} else {
@@ -326,7 +327,7 @@ static bool flow_answer(struct flow *flow, uint64_t now)
 		flow_end(flow, NULL);
 		return false;
 	}
-	if (!options.udp) {
+	if (!options.udp || options.in_turn) {
 		flow->state = IDLE;
 		timer_set(flow, next_request_due(flow));
 	}
@@ -514,6 +515,9 @@ static void parse_option(int name, char *value)
 	case 'h':
 		options.hold = true;
 		break;
+	case 'i':
+		options.in_turn = true;
+		break;
 	case 't':
 		options.n_to = traffic_parse_addresses(value, options.to);
 		break;
@@ -555,6 +559,7 @@ static void parse_options(int argc, char **argv)
 		{ "want", required_argument, NULL, 'w' },
 		{ "timeout", required_argument, NULL, 'T' },
 		{ "hold", no_argument, NULL, 'h' },
+		{ "in-turn", no_argument, NULL, 'i' },
 		{ "run", required_argument, NULL, 'R' },
 		{ "tos", required_argument, NULL, 'o' },
 		{ "log", required_argument, NULL, 'l' },
