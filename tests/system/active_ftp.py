@@ -8,6 +8,7 @@ connection, from its port 20, to the address that the client (or a NAT helper) n
 """
 
 import ftplib
+import os
 import socket
 import sys
 
@@ -58,7 +59,7 @@ def serve():
 
 
 def fetch(address):
-    with ftplib.FTP(address, timeout=10) as ftp:
+    with ftplib.FTP(address, timeout=10 * float(os.environ.get("NFQB_PATIENCE", "1"))) as ftp:
         ftp.login()
         ftp.set_pasv(False)
         ftp.retrlines("LIST")

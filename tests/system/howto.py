@@ -50,19 +50,28 @@ class Provider:
         declared = "".join(f"counter {name} {{}}\n" for name in COUNTERS)
         self.host.run("nft", "-f", "-", stdin=f"""table inet watch {{
             {declared}
+            set accepted {{
+                typeof ip saddr . tcp sport . ip daddr . tcp dport
+                flags dynamic
+            }}
             chain through {{
                 type filter hook forward priority 0
                 iifname != "cust" accept
                 ip saddr != {self.network} counter name leaked drop
                 tcp flags & (syn | ack) == syn counter name tcp_opened
-                tcp flags & (syn | ack) == (syn | ack) counter name tcp_accepted
+                tcp flags & (syn | ack) == (syn | ack) jump accepts
                 meta l4proto udp counter name udp_sent
+            }}
+            chain accepts {{
+                ip saddr . tcp sport . ip daddr . tcp dport @accepted return
+                add @accepted {{ ip saddr . tcp sport . ip daddr . tcp dport }}
+                counter name tcp_accepted
             }}
         }}
         """)
 
     def counts(self):
-        """{"tcp_opened", "tcp_accepted", "udp_sent", "leaked"}: packets from the customer so far"""
+        """{"tcp_opened", "tcp_accepted" (once for each connection), "udp_sent", "leaked"}: packets from the customer so far"""
         listed = json.loads(self.host.run("nft", "-j", "list", "counters", "table", "inet", "watch").stdout)
         return {c["counter"]["name"]: c["counter"]["packets"] for c in listed["nftables"] if "counter" in c}
 

@@ -214,6 +214,8 @@ def test_ours(site):
         well(run, 4)
         assert site.split(run) == {"link1": 4, "link2": 0}
     site.providers["link2"].host.ip("link set cust up")
+    # the kernel says of routes, too, that they have no carrier, until it has looked
+    wait_until(lambda: balancer.link_state("link2") == "up", 5, "link2 up")
 
     # a restart leaves nothing twice, a stop leaves the router as it was
     balancer.stop_daemon()

@@ -85,13 +85,14 @@ def test_new_flows_avoid_a_dead_link_until_it_is_back(make_world, end):
 def test_link_cut_under_load_spares_the_others(make_world):
     """Flows of healthy links are never touched; new connections fail on none."""
     w = steer(make_world(weights=WEIGHTS))
-    before = w.traffic(w.clients[0], flows=300, rate=1000, packets=20, spread=4, udp=True, timeout=3)
+    before = w.traffic(w.clients[0], flows=300, rate=1000, packets=20, spread=4, udp=True, timeout=3, hold=True)
     wait_until(lambda: w.server.run(before.run)["flows"] == 300, 5)
     on_link2 = w.split(before.run)["link2"]
     cut(w, "link2")
     new = w.traffic(w.clients[1], flows=500, rate=1000)
     all_well(new.result(), 500)
     only(w.split(new.run), "link1", "link3")
+    before.release()  # no flow of link2 can have ended before the cut
     result = before.result()
     assert result["completed"] == 300 - on_link2
     assert w.server.run(before.run)["moved"] == 0

@@ -40,7 +40,7 @@ class Run:
         self.image.write_text("")
         others = {n: v for n, v in os.environ.items() if n not in ("KERNEL", "MODULES", "SKIP_VM") and n[:8] != "NFQB_VM_"}
         self.environ = {**others,
-                        "NFQB_VM_WORK": str(directory), "NFQB_VM_GUESTS": "2", "XDG_CACHE_HOME": str(directory / "cache"),
+                        "NFQB_VM_WORK": str(directory), "NFQB_VM_GUESTS": "2", "NFQB_VM_MEMORY": "1", "XDG_CACHE_HOME": str(directory / "cache"),
                         "PATH": f"{self.programs}:{os.environ['PATH']}"}
 
     def program(self, name, script):
