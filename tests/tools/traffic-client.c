@@ -4,7 +4,7 @@
  *
  *   traffic-client --to ADDRESS[,ADDRESS...] [options]
  *
- *   --udp            UDP flows; default: TCP connections
+ *   --udp            UDP flows; default: TCP connections. --in-turn: requests wait for answers, as TCP's do
  *   --port P[-Q]     destination ports, used in turn (default 80)
  *   --from A[,A...]  source addresses, used in turn
  *   --from-port P[-Q] source ports, used in turn from a place that the run's number gives,
@@ -15,7 +15,6 @@
  *   --parallel N     open at once with --rate 0 (default 256)
  *   --packets K      requests per flow (default 1)
  *   --spread S       seconds from a flow's first request to its last (default 0)
- *   --in-turn        UDP requests wait for the answer before, as TCP's do
  *   --hold           keep each flow's last request back until SIGUSR1
  *   --want B         bytes per answer (default the least, 44)
  *   --timeout S      patience for a connection or an answer (default 20)
@@ -25,10 +24,9 @@
  *                    seconds since 1970, RESULT "ok" or why not, PEER the address the
  *                    server saw, MICROSECONDS until connected (UDP: first answer)
  *
- * SIGTERM: open no more, wait for what is open. Ends with one line of JSON on
- * standard output; exit status 0 even if flows failed. TCP requests wait for the
- * answer before; UDP requests go out by the clock, and missing answers are counted.
- * The format on the wire is in traffic.h.
+ * SIGTERM: open no more, wait for what is open. Ends with one line of JSON on standard output; exit
+ * status 0 even if flows failed. TCP requests wait for the answer before; UDP requests go out by the
+ * clock, and missing answers are counted. The format on the wire is in traffic.h.
  */
 #include <errno.h>
 #include <getopt.h>
@@ -72,13 +70,13 @@ struct tally { /* how many flows of each name */
 };
 
 static struct options {
-	bool udp, hold, in_turn;
+	bool udp, hold;
 	struct sockaddr_storage to[TRAFFIC_MAX_ADDRESSES], from[TRAFFIC_MAX_ADDRESSES];
 	unsigned n_to, n_from;
 	unsigned port, last_port, from_port, last_from_port;
 	uint32_t flows, packets, want, run, parallel;
 	double rate, spread, timeout;
-	int tos;
+	int tos, in_turn;
 	FILE *log;
 } options = { .port = 80, .last_port = 80, .flows = 1, .packets = 1, .run = 1, .parallel = 256, .timeout = 20 };
 
@@ -506,7 +504,7 @@ static bool parse_number(int name, const char *value)
 
 static void parse_option(int name, char *value)
 {
-	if (parse_number(name, value))
+	if (!name || parse_number(name, value))
 		return;
 	switch (name) {
 	case 'u':
@@ -514,9 +512,6 @@ static void parse_option(int name, char *value)
 		break;
 	case 'h':
 		options.hold = true;
-		break;
-	case 'i':
-		options.in_turn = true;
 		break;
 	case 't':
 		options.n_to = traffic_parse_addresses(value, options.to);
@@ -559,7 +554,7 @@ static void parse_options(int argc, char **argv)
 		{ "want", required_argument, NULL, 'w' },
 		{ "timeout", required_argument, NULL, 'T' },
 		{ "hold", no_argument, NULL, 'h' },
-		{ "in-turn", no_argument, NULL, 'i' },
+		{ "in-turn", no_argument, &options.in_turn, 1 },
 		{ "run", required_argument, NULL, 'R' },
 		{ "tos", required_argument, NULL, 'o' },
 		{ "log", required_argument, NULL, 'l' },
