@@ -56,7 +56,12 @@ def memory(balancer):
 
 
 def descriptors(balancer):
-    return len(os.listdir(f"/proc/{balancer.process.pid}/fd"))
+    """Those that stay: the least of some looks, since it opens and closes files all the time"""
+    looks = []
+    for _ in range(10):
+        looks.append(len(os.listdir(f"/proc/{balancer.process.pid}/fd")))
+        time.sleep(0.01)
+    return min(looks)
 
 
 class Observer(Speaker):
@@ -79,10 +84,21 @@ def one_more_client(balancer):
         yield observer
 
 
+def waited(*threads):
+    """Seconds for which these threads could have run and had no processor"""
+    total = 0
+    for thread in threads:
+        with open(f"/proc/{thread}/schedstat", encoding="ascii") as file:
+            total += int(file.read().split()[1])
+    return total / 1e9
+
+
 def served_promptly(balancer):
-    start = time.monotonic()
+    """Whatever the machine has to do besides: what it did not let the two do does not count."""
+    both = os.getpid(), balancer.process.pid
+    start = time.monotonic() - waited(*both)
     assert status(balancer)["links_up"] == 2
-    assert time.monotonic() - start < PROMPT
+    assert time.monotonic() - waited(*both) - start < PROMPT
 
 
 def steers(world):
