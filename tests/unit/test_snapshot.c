@@ -23,9 +23,9 @@ struct if_nameindex *if_nameindex(void)
 	return existing;
 }
 
-void if_freenameindex(struct if_nameindex *all)
+void if_freenameindex(struct if_nameindex *ptr)
 {
-	(void)all;
+	(void)ptr;
 }
 
 /* A snapshot whose rules name interfaces "i0", "i1", ..., of which `all` exist */
