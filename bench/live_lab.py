@@ -13,7 +13,7 @@ import time
 
 from lab import contenders, world
 from lab.host import wait_until
-from lab.paths import BUILD, DAEMON, tool
+from lab.paths import BUILD, tool
 
 HOSTS = 64  # hosts of the LAN that each sender plays: below nfq-balancer's limit for one source
 RULES = 1000

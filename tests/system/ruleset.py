@@ -55,6 +55,18 @@ def settle_down(router):
                "meta mark set meta mark | 0x10000\n}\n}\n")
 
 
+def configured_site(make_world):
+    """A world with both families, its router as other people left it, configured but not started"""
+    w = make_world(links=2, clients=1, ipv6="prefix")
+    settle_down(w.router)
+    w.balancer.configure(w.links, local=True)
+    return w
+
+
+def state_path(w):
+    return os.path.join(w.balancer.run_directory, "rules.state")
+
+
 def traces(router):
     """What is ours in the kernel, as text; empty after a stop."""
     found = [line for family in ("-4", "-6") for what in ("rule", "route show table all")

@@ -4,7 +4,7 @@
 import re
 
 import pytest
-from lab import Client, Lab, Server, wait_until
+from lab import Client, Lab, Server
 from lab.balancer import Balancer
 from lab.topology import Link
 from ruleset import Shims, traces
